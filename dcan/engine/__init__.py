@@ -1,0 +1,1 @@
+"""Dask runs the blocks of a stage, in a bounded window."""

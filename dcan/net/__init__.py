@@ -1,0 +1,1 @@
+"""The deep contextual network, its training rule, and prediction with it."""

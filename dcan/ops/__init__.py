@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: nothing here opens a file, logs, or knows a configuration."""

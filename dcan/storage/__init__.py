@@ -1,0 +1,1 @@
+"""Files at the rim: sources, stores, tables, receipts, claims, checkpoints."""
