@@ -25,6 +25,7 @@ class Box:
 
     @property
     def shape(self) -> Triple:
+        """Voxels along each axis; 0 where the box is empty."""
         return cast(
             Triple, tuple(max(0, b - a) for a, b in zip(self.start, self.stop, strict=True))
         )

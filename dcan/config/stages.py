@@ -1,0 +1,104 @@
+"""The stages in running order: what each reads of the configuration, and what it stands on.
+
+A stage's fingerprint is made of its version, the values under its keys, the calibrated values
+it uses, the identity of its sources, and the identity of the stages it follows. Nothing else
+reruns it: how the volume is cut into shards, batches and workers is in no fingerprint, and the
+shape of the blocks only in those of the stages whose tables are kept by block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dcan.config.model import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a stage's result depends on."""
+
+    version: int
+    """Raised when the same values give another result."""
+    after: tuple[str, ...] = ()
+    """Stages whose results it reads."""
+    keys: tuple[str, ...] = ()
+    """Dotted keys of the configuration."""
+    chosen: tuple[str, ...] = ()
+    """Values of the calibration."""
+    sources: tuple[str, ...] = ()
+    """Sources it reads: `volume`, `truth`, `training`."""
+    batched: bool = False
+    """Whether its blocks are dealt out to jobs."""
+
+
+STAGES: dict[str, Stage] = {
+    "probe": Stage(
+        version=1,
+        keys=(
+            *("volume.source", "volume.missing", "phantom", "truth", "training.volumes"),
+            *("evaluation", "blocks.shape", "storage.shard", "prediction.tile"),
+        ),
+    ),
+    "allocate": Stage(version=1, after=("probe",), keys=("volume.voxel_size", "storage.shard")),
+    "ingest": Stage(version=1, sources=("volume",), batched=True),
+    "survey": Stage(version=1, after=("ingest",), keys=("volume.missing",)),
+    "truth": Stage(
+        version=1,
+        keys=("truth", "training.volumes", "volume.missing"),
+        sources=("volume", "truth", "training"),
+    ),
+    "train": Stage(version=1, after=("truth",), keys=("training", "model")),
+    "resolve": Stage(version=1, keys=("prediction.device", "prediction.threads")),
+    "calibrate": Stage(
+        version=1,
+        after=("truth", "train", "resolve"),
+        keys=("segmentation", "prediction.tile", "prediction.halo"),
+    ),
+    "predict": Stage(
+        version=1,
+        after=("survey", "train", "resolve"),
+        keys=("prediction.tile", "prediction.halo"),
+        batched=True,
+    ),
+    "drift": Stage(
+        version=1, after=("predict",), keys=("volume.missing", "linking.bridge", "linking.drift")
+    ),
+    "flood": Stage(
+        version=1,
+        after=("predict",),
+        keys=("volume.missing", "blocks.shape"),
+        chosen=("sigma",),
+        batched=True,
+    ),
+    "merge": Stage(version=1, after=("flood",), chosen=("depth",)),
+    "fuse": Stage(version=1, after=("merge",), chosen=("sigma", "w_f", "t"), batched=True),
+    "stitch": Stage(version=1, after=("fuse",), keys=("segmentation.min_size",)),
+    "relabel": Stage(version=1, after=("stitch",), batched=True),
+    "overlap": Stage(version=1, after=("relabel", "drift"), keys=("linking.bridge",), batched=True),
+    "link": Stage(
+        version=1, after=("stitch", "overlap"), keys=("linking.iou", "linking.containment")
+    ),
+    "unite": Stage(version=1, after=("relabel", "link"), batched=True),
+    "pyramid": Stage(version=1),
+    "evaluate": Stage(
+        version=1,
+        after=("predict", "relabel", "unite"),
+        keys=("truth", "evaluation", "volume.missing"),
+        chosen=("sigma", "depth", "w_f", "t"),
+        sources=("truth",),
+    ),
+    "report": Stage(version=1, after=("evaluate", "calibrate", "train", "link")),
+}
+"""Every stage, in running order. A pyramid follows the stage whose store it belongs to."""
+
+
+def own(config: Config, stage: str) -> dict[str, object]:
+    """The values under the stage's keys, by dotted key, as plain JSON values."""
+    plain = config.model_dump(mode="json")
+    values: dict[str, object] = {}
+    for key in STAGES[stage].keys:
+        value: object = plain
+        for part in key.split("."):
+            value = value[part] if isinstance(value, dict) else None
+        values[key] = value
+    return values

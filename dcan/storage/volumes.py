@@ -1,0 +1,207 @@
+"""Volumes on disk: OME-Zarr 0.5, Zarr format 3, sharded, zstd with CRC-32C, nm.
+
+The only importer of zarr besides the reader of sources. Writers write whole shards and
+nothing else: two processes in one shard would lose data without a word.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from dcan.errors import DcanError
+from dcan.geometry import Box, Grid, Triple
+from dcan.storage import failpoints
+from dcan.storage.objects import Stored, replacing, seal_file
+
+Kind = Literal["image", "labels"]
+SMALLEST = 512  # a level whose section fits into this square is the last of a pyramid
+
+Array = NDArray[Any]
+
+
+def level_shapes(shape: Triple) -> list[Triple]:
+    """Shapes of a pyramid's levels: rows and columns halve (rounded up), sections stay."""
+    shapes = [shape]
+    while max(shapes[-1][1:]) > SMALLEST:
+        depth, height, width = shapes[-1]
+        shapes.append((depth, -(-height // 2), -(-width // 2)))
+    return shapes
+
+
+@dataclass(frozen=True)
+class Store:
+    """One array of a volume, by its path relative to the output folder; picklable."""
+
+    root: Path
+    path: str
+
+    @cached_property
+    def _array(self) -> zarr.Array[Any]:
+        try:
+            array = zarr.open_array(self.root / self.path, mode="r+")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DcanError(
+                f"store {self.root / self.path} cannot be opened ({error}): remove "
+                "receipts/allocate.json beside it and run snakemake again"
+            ) from None
+        return array.with_config({"write_empty_chunks": True})
+
+    @property
+    def shape(self) -> Triple:
+        """Voxels along (z, y, x)."""
+        depth, height, width = self._array.shape
+        return depth, height, width
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of a voxel."""
+        return np.dtype(self._array.dtype)
+
+    @property
+    def shards(self) -> Grid:
+        """The grid of stored objects."""
+        depth, height, width = self._array.shards or self._array.chunks
+        return Grid(self.shape, (depth, height, width))
+
+    def read(self, box: Box) -> Array:
+        """The voxels of a box inside the volume, of the box's shape.
+
+        Raises DcanError naming store and box when a stored object is damaged.
+        """
+        try:
+            return np.asarray(self._array[box.slices])
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DcanError(
+                f"store {self.root / self.path}, box {box.key}, is damaged "
+                f"({type(error).__name__}: {error}): run `dcan verify --repair`, then snakemake"
+            ) from None
+
+    def write(self, box: Box, voxels: Array) -> tuple[Stored, ...]:
+        """Write a box of whole shards, durably, and describe the stored objects.
+
+        Raises DcanError when the box cuts a shard, the voxels do not fit, or the disk refuses.
+        """
+        written = list(self.shards.touching(box))
+        if sum(shard.size for shard in written) != box.size:
+            raise DcanError(
+                f"box {box.key} of {self.path} cuts shards of {self.shards.step}: "
+                "make blocks.shape a multiple of storage.shard"
+            )
+        if voxels.shape != box.shape or voxels.dtype != self.dtype:
+            raise DcanError(
+                f"{voxels.dtype} voxels of shape {voxels.shape} do not fit box {box.key} of "
+                f"{self.path}, which holds {self.dtype}"
+            )
+        try:
+            for shard in written:
+                failpoints.storage_operation()
+                self._array[shard.slices] = voxels[shard.within(box)]
+            return tuple(seal_file(self.root, self._file(shard)) for shard in written)
+        except OSError as error:
+            raise DcanError(
+                f"cannot write {self.root / self.path}, box {box.key}: "
+                f"{error.strerror or error}: free space or mend permissions, then give the same "
+                "command again"
+            ) from None
+
+    def _file(self, shard: Box) -> Path:
+        place = (a // s for a, s in zip(shard.start, self.shards.step, strict=True))
+        return self.root / self.path / "c" / "/".join(str(p) for p in place)
+
+
+def _scales(voxel_size: Sequence[float], levels: int, *, centred: bool) -> list[dict[str, Any]]:
+    """OME-Zarr datasets: scale in nm, and where the first voxel's centre moved by averaging."""
+    z, y, x = voxel_size
+    datasets = []
+    for level in range(levels):
+        shift = (2**level - 1) / 2 if centred else 0.0
+        transforms = [
+            {"type": "scale", "scale": [z, y * 2**level, x * 2**level]},
+            {"type": "translation", "translation": [0.0, y * shift, x * shift]},
+        ]
+        datasets.append({"path": str(level), "coordinateTransformations": transforms})
+    return datasets
+
+
+def multiscales(name: str, voxel_size: Sequence[float], levels: int, kind: Kind) -> dict[str, Any]:
+    """The `ome` attribute of a pyramid, OME-Zarr 0.5 (https://ngff.openmicroscopy.org/0.5)."""
+    axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
+    scale = {
+        "name": name,
+        "axes": axes,
+        "datasets": _scales(voxel_size, levels, centred=kind == "image"),
+        "type": "mean" if kind == "image" else "nearest",
+    }
+    ome: dict[str, Any] = {"version": "0.5", "multiscales": [scale]}
+    if kind == "labels":
+        ome["image-label"] = {"source": {"image": "../../"}}
+    return {"ome": ome}
+
+
+def array_metadata(shape: Triple, dtype: str, shard: Triple, fill: int, level: int) -> str:
+    """`zarr.json` of a sharded array whose inner chunks are single sections of a shard."""
+    clipped = tuple(min(s, max(1, n)) for s, n in zip(shard, shape, strict=True))
+    store = zarr.storage.MemoryStore()
+    zarr.create_array(
+        store,
+        shape=shape,
+        dtype=dtype,
+        shards=clipped,
+        chunks=(1, *clipped[1:]),
+        compressors=[ZstdCodec(level=level), Crc32cCodec()],
+        filters=None,
+        fill_value=fill,
+        dimension_names=["z", "y", "x"],
+        zarr_format=3,
+    )
+    return bytes(store._store_dict["zarr.json"].to_bytes()).decode()
+
+
+def group_metadata(attributes: dict[str, Any]) -> str:
+    """`zarr.json` of a group."""
+    node = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    return json.dumps(node, indent=2) + "\n"
+
+
+def put_metadata(root: Path, path: str, text: str) -> Stored:
+    """Write the `zarr.json` of the node at `path` unless it is there already, as it should be."""
+    file = root / path / "zarr.json"
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        with replacing(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return seal_file(root, file)
+
+
+def coarsen(voxels: Array, kind: Kind) -> Array:
+    """One level up: rows and columns in pairs.
+
+    An image takes the mean of the pixels that there are (round half up), labels the first
+    of them, which never makes an id that was not there.
+    """
+    if kind == "labels":
+        return np.ascontiguousarray(voxels[:, ::2, ::2])
+    _, height, width = voxels.shape
+    wide = voxels.astype(np.uint32)
+    padded = np.pad(wide, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
+    total = (
+        padded[:, ::2, ::2] + padded[:, 1::2, ::2] + padded[:, ::2, 1::2] + padded[:, 1::2, 1::2]
+    )
+    return ((total + 2) // 4).astype(voxels.dtype)
+
+
+def finer(box: Box, shape: Triple) -> Box:
+    """The voxels of the level below, of this shape, that a box of a level is made from."""
+    (z, y, x), (d, h, w) = box.start, box.stop
+    return Box((z, 2 * y, 2 * x), (d, 2 * h, 2 * w)).intersect(Box.whole(shape))
+
+
