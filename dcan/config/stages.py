@@ -47,7 +47,14 @@ STAGES: dict[str, Stage] = {
         keys=("truth", "training.volumes", "volume.missing"),
         sources=("volume", "truth", "training"),
     ),
-    "train": Stage(version=1, after=("truth",), keys=("training", "model")),
+    "train": Stage(
+        version=1,
+        after=("truth",),
+        keys=(
+            *("training.steps", "training.seed", "training.rule", "training.crop"),
+            *("training.batch", "training.threads", "training.validate_every", "model.width"),
+        ),
+    ),
     "resolve": Stage(version=1, keys=("prediction.device", "prediction.threads")),
     "calibrate": Stage(
         version=1,

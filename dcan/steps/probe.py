@@ -1,0 +1,192 @@
+"""What the sources are, whether the cut is legal, and the stores that the stages will fill."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from dcan.config import Config, Phantom, SourcePath
+from dcan.config.model import Source as SourceValue
+from dcan.config.model import Truth, bounds
+from dcan.errors import DcanError
+from dcan.geometry import Triple
+from dcan.steps.vouching import vouch, working
+from dcan.steps.workspace import MEMBRANE_ABSENT, Workspace
+from dcan.storage.receipts import Entry, digest
+from dcan.storage.sources import Kind, Source, SourceSpec, content, hint, open_source
+from dcan.storage.volumes import (
+    array_metadata,
+    group_metadata,
+    level_shapes,
+    multiscales,
+    put_metadata,
+)
+
+_log = logging.getLogger("dcan")
+
+
+def spec(value: SourceValue, phantom: Phantom | None, key: str) -> SourceSpec:
+    """The source that a configuration value means; `key` names it in errors."""
+    if isinstance(value, SourcePath):
+        return SourceSpec(value.path, value.dataset, key=key)
+    if value == "phantom" and phantom is not None:
+        return SourceSpec(value, shape=phantom.shape, seed=phantom.seed, key=key)
+    return SourceSpec(value, key=key)
+
+
+def sources(config: Config) -> Iterator[tuple[str, SourceSpec, Kind]]:
+    """Every source of a configuration: its role, its place, and what it holds."""
+    phantom = config.phantom
+    yield "volume", spec(config.volume.source, phantom, "volume.source"), "image"
+    if config.truth:
+        yield "truth", spec(config.truth.source, phantom, "truth.source"), "labels"
+    for number, volume in enumerate(config.training.volumes or []):
+        key = f"training.volumes.{number}"
+        yield f"training.{number}", spec(volume.source, phantom, f"{key}.source"), "image"
+        yield (
+            f"training.{number}.truth",
+            spec(volume.truth.source, phantom, f"{key}.truth.source"),
+            "labels",
+        )
+
+
+def hints(config: Config) -> dict[str, str]:
+    """Cheap identities of the sources: where one changes, the probe looks at the bytes again."""
+    return {role: hint(place) for role, place, _ in sources(config)}
+
+
+def opened(config: Config, role: str) -> Source:
+    """The source of a role, open."""
+    for name, place, kind in sources(config):
+        if name == role:
+            return open_source(place, kind)
+    raise DcanError(f"no source is configured as {role}: add it to the configuration")
+
+
+def nearest_legal(value: Triple, unit: Triple, shape: Triple) -> Triple:
+    """`value` rounded up to multiples of `unit`, or to the whole axis where that is less."""
+    depth, height, width = (
+        min(-(-v // u) * u, n) for v, u, n in zip(value, unit, shape, strict=True)
+    )
+    return depth, height, width
+
+
+def check_cut(config: Config, shape: Triple) -> None:
+    """Refuse blocks that are not whole shards, or that cut tiles.
+
+    Raises DcanError with the nearest shape that is legal.
+    """
+    block, shard = config.blocks.shape, config.storage.shard
+    tile = config.prediction.tile
+    for axis, (b, s, n) in enumerate(zip(block, shard, shape, strict=True)):
+        legal = list(nearest_legal(block, shard, shape))
+        if b < n and b % s:
+            raise DcanError(
+                f"blocks.shape is {list(block)}: {b} along {'zyx'[axis]} is neither whole shards "
+                f"of {s} (storage.shard {list(shard)}) nor the whole axis of {n}: the nearest "
+                f"that is: {legal}"
+            )
+        if axis and b < n and b % tile:
+            unit = (shard[0], max(shard[1], tile), max(shard[2], tile))
+            raise DcanError(
+                f"prediction.tile is {tile}: it neither divides blocks.shape {list(block)} along "
+                f"{'zyx'[axis]} nor do the blocks span that axis ({n}): give blocks.shape "
+                f"{list(nearest_legal(block, unit, shape))} or a tile that divides"
+            )
+
+
+def _check_sections(config: Config, shape: Triple) -> None:
+    depth = shape[0]
+    for z in config.volume.missing:
+        if z >= depth:
+            raise DcanError(f"volume.missing names section {z}: the volume has 0 to {depth - 1}")
+    named = {"truth.sections": config.truth and config.truth.sections}
+    named["evaluation.sections"] = config.evaluation and config.evaluation.sections
+    for key, sections in named.items():
+        if sections and bounds(sections).stop > depth:
+            raise DcanError(f"{key} is {sections}: the volume has {depth} sections, end at {depth}")
+
+
+def check_truth(truth: Truth, labels: Triple, em: Triple, key: str) -> None:
+    """Refuse labels that leave the volume or do not hold the sections asked for."""
+    for axis, (n, at, whole) in enumerate(zip(labels, truth.offset, em, strict=True)):
+        if at + n > whole:
+            raise DcanError(
+                f"{key}.source has {n} voxels along {'zyx'[axis]} from {at} on (truth.offset), the "
+                f"volume has {whole}: give labels of the volume or of a part of it, and its offset"
+            )
+    wanted = bounds(truth.sections)
+    if wanted.start < truth.offset[0] or wanted.stop > truth.offset[0] + labels[0]:
+        raise DcanError(
+            f"{key}.sections is {truth.sections}: the labels hold sections {truth.offset[0]}:"
+            f"{truth.offset[0] + labels[0]} of the volume, name some of those"
+        )
+
+
+def probe(space: Workspace) -> None:
+    """Look at the sources: shape, dtype, content; refuse what cannot work; write the receipt."""
+    config = space.config
+    with working(space, "probe"):
+        found: dict[str, dict[str, Any]] = {}
+        for role, place, kind in sources(config):
+            source = open_source(place, kind)
+            _log.info("probe: %s %s is %s %s", role, place.path, source.dtype, source.shape)
+            found[role] = {
+                "shape": list(source.shape),
+                "dtype": str(source.dtype),
+                "content": content(place),
+            }
+        depth, height, width = found["volume"]["shape"]
+        shape: Triple = (depth, height, width)
+        check_cut(config, shape)
+        _check_sections(config, shape)
+        if config.truth:
+            d, h, w = found["truth"]["shape"]
+            check_truth(config.truth, (d, h, w), shape, "truth")
+        values = {
+            "shape": list(shape),
+            "dtype": found["volume"]["dtype"],
+            "sources": found,
+        }
+        vouch(space, "probe", space.fingerprint("probe"), values, identity=digest(list(shape)))
+
+
+STORES = {
+    "em": ("em.ome.zarr", "image"),
+    "membrane": ("membrane.ome.zarr", "image"),
+    "segments": ("em.ome.zarr/labels/segments", "labels"),
+    "neurites": ("em.ome.zarr/labels/neurites", "labels"),
+}
+"""The multiscale stores of a volume: folder and kind."""
+
+SCRATCH = "scratch/segments"
+
+
+def allocate(space: Workspace) -> None:
+    """Write the metadata of every store, once, before any job writes into one."""
+    with working(space, "allocate"):
+        config, root, shape = space.config, space.root, space.shape
+        shard = config.storage.shard
+        written = []
+        dtypes = {"em": space.probe["dtype"], "membrane": "uint8"}
+        for name, (path, kind) in STORES.items():
+            shapes = level_shapes(shape)
+            attributes = multiscales(
+                name,
+                config.volume.voxel_size,
+                len(shapes),
+                "image" if kind == "image" else "labels",
+            )
+            written.append(put_metadata(root, path, group_metadata(attributes)))
+            fill = MEMBRANE_ABSENT if name == "membrane" else 0
+            for level, size in enumerate(shapes):
+                effort = 1 if kind == "image" else 3
+                text = array_metadata(size, dtypes.get(name, "uint64"), shard, fill, effort)
+                written.append(put_metadata(root, f"{path}/{level}", text))
+        labels = {"ome": {"version": "0.5", "labels": ["segments", "neurites"]}}
+        written.append(put_metadata(root, "em.ome.zarr/labels", group_metadata(labels)))
+        scratch = array_metadata(shape, "uint32", shard, 0, 1)
+        written.append(put_metadata(root, SCRATCH, scratch))
+        entry = Entry("metadata", tuple(written))
+        vouch(space, "allocate", space.fingerprint("allocate"), {}, entries=(entry,))

@@ -1,0 +1,205 @@
+"""Names over blocks and sections: stitch, relabel, overlap, link, unite."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcan.geometry import Box
+from dcan.ops.frames import Frame
+from dcan.ops.fusion import Faces
+from dcan.ops.linking import Linking, Overlaps, add, link, overlaps, unite
+from dcan.ops.stitching import BlockSegments, Segments, stitch
+from dcan.steps.predict import Pair, pairs, shifts
+from dcan.steps.probe import SCRATCH
+from dcan.steps.segment import SectionUnit, column, table_of, thousandths
+from dcan.steps.vouching import Progress, check_inputs, do_batch, do_units, working
+from dcan.steps.workspace import Part, Workspace
+from dcan.storage.receipts import Entry
+from dcan.storage.tables import Pack, TableRef, read_table
+from dcan.storage.volumes import Store
+
+Array = NDArray[Any]
+SEGMENTS, NEURITES = "em.ome.zarr/labels/segments/0", "em.ome.zarr/labels/neurites/0"
+
+
+def _block_segments(arrays: dict[str, Array], frame: Frame) -> BlockSegments:
+    faces = Faces(**{side: arrays[side] for side in Faces._fields})
+    return BlockSegments(frame, arrays["first"], arrays["sizes"], faces)
+
+
+def _stitch_section(
+    space: Workspace, tables: dict[str, TableRef], pack: Pack, unit: SectionUnit
+) -> Entry:
+    boxes = column(space, unit.z)
+    blocks = [
+        _block_segments(
+            read_table(space.root, tables[box.key], f"{unit.z}."), Frame(box, space.shape)
+        )
+        for box in boxes
+    ]
+    _, height, width = space.shape
+    names, segments = stitch(blocks, space.config.segmentation.min_size, unit.z * height * width)
+    arrays: dict[str, Array] = {
+        f"{box.key}.names": part for box, part in zip(boxes, names, strict=True)
+    }
+    arrays["section.names"], arrays["section.sizes"] = segments.names, segments.sizes
+    return Entry(unit.key, (), pack.append(arrays), {"segments": len(segments.names)})
+
+
+def stitch_sections(space: Workspace, workers: int) -> None:
+    """Unite the local segments of each section across the faces of its blocks; name them."""
+    with working(space, "stitch"):
+        check_inputs(space, "fuse")
+        ledger = space.ledger("stitch")
+        work = partial(_stitch_section, space, table_of(space.receipt("fuse")))
+        units = [SectionUnit(z) for z in space.present]
+        do_units(space, ledger, units, work, workers)
+        ledger.seal([unit.key for unit in units])
+
+
+def _relabel_block(space: Workspace, tables: dict[str, TableRef], pack: Pack, box: Box) -> Entry:
+    local = Store(space.root, SCRATCH).read(box)
+    named = np.zeros(box.shape, np.uint64)
+    for index, z in enumerate(range(box.start[0], box.stop[0])):
+        if z not in space.missing:
+            found = read_table(space.root, tables[f"z{z}"], f"{box.key}.")
+            named[index] = found["names"][local[index]]
+    objects = Store(space.root, SEGMENTS).write(box, named)
+    return Entry(box.key, objects, None, {"voxels": box.size})
+
+
+def relabel_blocks(space: Workspace, part: Part, workers: int) -> None:
+    """Write the segments of a part of the blocks under their global names."""
+    check_inputs(space, "fuse", "allocate")
+    work = partial(_relabel_block, space, table_of(space.receipt("stitch")))
+    do_batch(space, space.ledger("relabel"), part, work, workers)
+
+
+def _overlap_block(
+    space: Workspace,
+    partners: dict[int, Pair],
+    moved: dict[str, tuple[int, int]],
+    pack: Pack,
+    box: Box,
+) -> Entry:
+    store = Store(space.root, SEGMENTS)
+    arrays: dict[str, Array] = {}
+    for z in range(box.start[0], box.stop[0]):
+        if z not in partners:
+            continue
+        pair = partners[z]
+        dy, dx = moved[pair.key]
+        core = Box((z, *box.start[1:]), (z + 1, *box.stop[1:]))
+        (_, y0, x0), (_, y1, x1) = core.start, core.stop
+        other = Box((pair.high, y0 + dy, x0 + dx), (pair.high + 1, y1 + dy, x1 + dx)).intersect(
+            Box.whole(space.shape)
+        )
+        if other.size == 0:
+            continue
+        # a[y, x] of the core lies on the pixel of `other` at this distance from its origin
+        offset = (y0 + dy - other.start[1], x0 + dx - other.start[2])
+        found = overlaps(store.read(core)[0], store.read(other)[0], offset)
+        for name in Overlaps.__slots__:
+            arrays[f"{pair.key}.{name}"] = getattr(found, name)
+    return Entry(box.key, (), pack.append(arrays), {"voxels": box.size})
+
+
+def overlap_blocks(space: Workspace, part: Part, workers: int) -> None:
+    """Count the pixels that segments of consecutive sections share, drift taken out."""
+    check_inputs(space, "relabel")
+    partners = {pair.low: pair for pair in pairs(space)}
+    work = partial(_overlap_block, space, partners, shifts(space))
+    do_batch(space, space.ledger("overlap"), part, work, workers)
+
+
+def _overlaps_of(space: Workspace, tables: dict[str, TableRef], pair: Pair) -> Overlaps:
+    found = []
+    for box in column(space, pair.low):
+        arrays = read_table(space.root, tables[box.key], f"{pair.key}.")
+        if arrays:
+            found.append(Overlaps(**arrays))  # type: ignore[arg-type]
+    return add(found)
+
+
+def _segments_of(space: Workspace, tables: dict[str, TableRef], z: int) -> Segments:
+    return Segments(**read_table(space.root, tables[f"z{z}"], "section."))  # type: ignore[arg-type]
+
+
+def _links(space: Workspace) -> tuple[Array, list[Array], dict[str, int]]:
+    """The names of all segments, the pairs to unite, and counts for the report."""
+    given = space.config.linking
+    rule = Linking(thousandths(given.iou), thousandths(given.containment))
+    stitched, counted = (table_of(space.receipt(stage)) for stage in ("stitch", "overlap"))
+    sections = {z: _segments_of(space, stitched, z) for z in space.present}
+    units = pairs(space)
+    progress = Progress("link", len(units))
+    linked: list[Array] = []
+    candidates = 0
+    for number, pair in enumerate(units, 1):
+        both = (sections[pair.low], sections[pair.high])
+        segments = Segments(
+            np.concatenate([s.names for s in both]), np.concatenate([s.sizes for s in both])
+        )
+        table = _overlaps_of(space, counted, pair)
+        candidates += len(table.count)
+        linked.append(link(segments, table, rule))
+        progress(number)
+    names = np.concatenate([np.empty(0, np.uint64), *(s.names for s in sections.values())])
+    counts = {
+        "segments": len(names),
+        "candidates": candidates,
+        "links": sum(len(rows) for rows in linked),
+    }
+    return names, linked, counts
+
+
+def link_sections(space: Workspace) -> None:
+    """Choose the links between sections and name the neurites."""
+    with working(space, "link"):
+        check_inputs(space, "relabel")
+        ledger = space.ledger("link")
+        ledger.begin()
+        found = ledger.entries().get("neurites")
+        if found is None:
+            names, linked, counts = _links(space)
+            rows = np.concatenate([np.empty((0, 2), np.uint64), *linked])
+            neurites = unite(names, rows)
+            _, sizes = np.unique(neurites, return_counts=True)
+            counts |= {"neurites": len(sizes), "alone": int((sizes == 1).sum())}
+            _, height, width = space.shape
+            edges = np.searchsorted(
+                names, [np.uint64(1 + z * height * width) for z in range(space.shape[0] + 1)]
+            )
+            arrays: dict[str, Array] = {}
+            for z in space.present:
+                part = slice(edges[z], edges[z + 1])
+                arrays[f"z{z}.segments"], arrays[f"z{z}.neurites"] = names[part], neurites[part]
+            with ledger.attempt() as (journal, pack):
+                found = Entry("neurites", (), pack.append(arrays), counts)
+                journal.append(found)
+        ledger.seal(["neurites"], dict(found.counts))
+
+
+def _unite_block(space: Workspace, table: TableRef, pack: Pack, box: Box) -> Entry:
+    segments = Store(space.root, SEGMENTS).read(box)
+    united = np.zeros(box.shape, np.uint64)
+    for index, z in enumerate(range(box.start[0], box.stop[0])):
+        if z in space.missing:
+            continue
+        found = read_table(space.root, table, f"z{z}.")
+        names = np.concatenate([np.zeros(1, np.uint64), found["segments"]])
+        neurites = np.concatenate([np.zeros(1, np.uint64), found["neurites"]])
+        united[index] = neurites[np.searchsorted(names, segments[index])]
+    objects = Store(space.root, NEURITES).write(box, united)
+    return Entry(box.key, objects, None, {"voxels": box.size})
+
+
+def unite_blocks(space: Workspace, part: Part, workers: int) -> None:
+    """Write the neurites of a part of the blocks."""
+    check_inputs(space, "relabel", "allocate")
+    table = table_of(space.receipt("link"))["neurites"]
+    do_batch(space, space.ledger("unite"), part, partial(_unite_block, space, table), workers)

@@ -1,0 +1,161 @@
+"""The labelled sections that the network is trained, chosen and calibrated on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcan.config.model import TrainingVolume, bounds
+from dcan.errors import DcanError
+from dcan.geometry import Box, Triple
+from dcan.net.normalise import histogram, section_table
+from dcan.ops.targets import target
+from dcan.steps.ingest import section_histogram
+from dcan.steps.probe import check_truth, opened
+from dcan.steps.vouching import Progress, check_inputs, vouch, working
+from dcan.steps.workspace import Workspace
+from dcan.storage.receipts import Entry
+from dcan.storage.tables import read_table
+from dcan.storage.volumes import Store, array_metadata, put_metadata
+
+Section2D = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One labelled section: raw image, its normalisation, its target; arrays (y, x)."""
+
+    em: Section2D
+    table: NDArray[np.float32]
+    target: NDArray[np.uint8]
+
+
+def fingerprint_of(em: Section2D) -> str:
+    """SHA-256 of a section's dtype, shape and pixels: tells whether it was trained on."""
+    head = f"{em.dtype.str} {em.shape[0]} {em.shape[1]} ".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(em).tobytes()).hexdigest()
+
+
+Reader = tuple[Triple, Callable[[Box], Section2D], Callable[[int], NDArray[np.int64]]]
+
+
+def _em(space: Workspace, number: int) -> Reader:
+    """Shape, reader and section histograms of the image of a training volume."""
+    if space.config.training.volumes is None:
+        store = Store(space.root, "em.ome.zarr/0")
+        return store.shape, store.read, lambda z: section_histogram(space, z)
+    source = opened(space.config, f"training.{number}")
+    _, height, width = source.shape
+    return (
+        source.shape,
+        source.read,
+        lambda z: histogram(source.read(Box((z, 0, 0), (z + 1, height, width)))[0]),
+    )
+
+
+def _gather(space: Workspace, number: int, volume: TrainingVolume) -> dict[str, Any]:
+    """Copy the labelled sections of one training volume into its arrays."""
+    own = space.config.training.volumes is None
+    role = "truth" if own else f"training.{number}.truth"
+    labels = opened(space.config, role)
+    shape, read, counts = _em(space, number)
+    key = "truth" if own else f"training.volumes.{number}.truth"
+    check_truth(volume.truth, labels.shape, shape, key)
+    sections = [z for z in bounds(volume.truth.sections) if z not in volume.missing]
+    z0, y0, x0 = volume.truth.offset
+    _, height, width = labels.shape
+    size: Triple = (len(sections), height, width)
+    stores = {}
+    objects = []
+    for name, dtype in (("em", str(read(Box((0, 0, 0), (1, 1, 1))).dtype)), ("target", "uint8")):
+        path = f"training.zarr/{number}/{name}"
+        objects.append(
+            put_metadata(space.root, path, array_metadata(size, dtype, (1, height, width), 0, 1))
+        )
+        stores[name] = Store(space.root, path)
+    tables: dict[str, NDArray[Any]] = {}
+    hashes = []
+    for index, z in enumerate(sections):
+        em = read(Box((z, y0, x0), (z + 1, y0 + height, x0 + width)))
+        truth = labels.read(Box((z - z0, 0, 0), (z - z0 + 1, height, width)))
+        row = Box((index, 0, 0), (index + 1, height, width))
+        objects += stores["em"].write(row, em)
+        objects += stores["target"].write(row, target(truth[0], volume.truth.kind)[None])
+        tables[f"{index}.table"] = section_table(counts(z))
+        hashes.append(fingerprint_of(em[0]))
+    kept_back = set(volume.truth.validated())
+    return {
+        "sections": sections,
+        "validation": [z for z in sections if z in kept_back],
+        "hashes": hashes,
+        "objects": objects,
+        "tables": tables,
+    }
+
+
+def truth(space: Workspace) -> None:
+    """Bring the labelled sections together, with targets and normalisation."""
+    volumes = space.config.trained_on()
+    if not volumes:
+        raise DcanError(
+            "there is nothing to train on: give truth or training.volumes, or name ready weights "
+            "in model.weights"
+        )
+    with working(space, "truth"):
+        if space.config.training.volumes is None:
+            check_inputs(space, "survey", "ingest")
+        ledger = space.ledger("truth")
+        ledger.begin()
+        done = ledger.entries()
+        found = []
+        progress = Progress("truth", len(volumes))
+        with ledger.attempt() as (journal, pack):
+            for number, volume in enumerate(volumes):
+                gathered = _gather(space, number, volume)
+                entry = Entry(
+                    str(number), tuple(gathered.pop("objects")), pack.append(gathered.pop("tables"))
+                )
+                journal.append(entry)
+                done[entry.key] = entry
+                found.append(gathered)
+                progress(number + 1)
+        split = [set(f["sections"]) - set(f["validation"]) for f in found]
+        if not any(split) or not any(f["validation"] for f in found):
+            raise DcanError(
+                "no section is left to train on, or none for validation: widen truth.sections or "
+                "narrow truth.validation (missing sections do not count)"
+            )
+        entries = [done[str(number)] for number in range(len(volumes))]
+        vouch(space, "truth", ledger.fingerprint, {"volumes": found}, entries=entries)
+
+
+def labelled(space: Workspace, *, validation: bool) -> list[tuple[str, Labelled]]:
+    """The sections of one side of the split, each with its hash, in a fixed order."""
+    receipt = space.receipt("truth")
+    found = []
+    for number, (entry, volume) in enumerate(
+        zip(receipt.entries, receipt.values["volumes"], strict=True)
+    ):
+        em, targets = (
+            Store(space.root, f"training.zarr/{number}/{name}") for name in ("em", "target")
+        )
+        _, height, width = em.shape
+        if entry.table is None:
+            raise DcanError("the receipt of truth names no table: run `dcan verify --repair`")
+        tables = read_table(space.root, entry.table)
+        for index, z in enumerate(volume["sections"]):
+            if (z in volume["validation"]) != validation:
+                continue
+            row = Box((index, 0, 0), (index + 1, height, width))
+            section = Labelled(
+                em.read(row)[0],
+                tables[f"{index}.table"].astype(np.float32),
+                targets.read(row)[0],
+            )
+            found.append((volume["hashes"][index], section))
+    return found

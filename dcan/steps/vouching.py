@@ -1,0 +1,130 @@
+"""What every stage does around its own work: claim, skip what is done, record, vouch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from dcan.engine.blocks import run
+from dcan.errors import DcanError
+from dcan.storage import failpoints
+from dcan.storage.claims import claim
+from dcan.storage.objects import write_text
+from dcan.storage.receipts import Entry, Ledger, Receipt
+from dcan.storage.tables import Pack
+from dcan.steps.workspace import Part, Workspace
+
+_log = logging.getLogger("dcan")
+
+
+class Keyed(Protocol):
+    """A unit of work with a name."""
+
+    @property
+    def key(self) -> str: ...
+
+
+K = TypeVar("K", bound=Keyed)
+
+
+class Progress:
+    """Says how far a stage is, at most every few seconds, with the time that is left."""
+
+    def __init__(self, stage: str, total: int, every: float = 5.0) -> None:
+        self._stage, self._total, self._every = stage, total, every
+        self._begun = self._said = time.monotonic()
+
+    def __call__(self, done: int, note: str = "") -> None:
+        """Report `done` of the total."""
+        now = time.monotonic()
+        if now - self._said < self._every and done < self._total:
+            return
+        self._said = now
+        left = (now - self._begun) / max(1, done) * (self._total - done)
+        tail = f", {left:.0f} s left" if done < self._total else ""
+        _log.info("%s: %d of %d%s%s", self._stage, done, self._total, tail, note)
+
+
+@contextmanager
+def working(space: Workspace, stage: str, what: str = "all") -> Iterator[None]:
+    """Hold the claim on a stage, or on a batch of it, while the body works."""
+    failpoints.enter(stage)
+    name = f"{stage} of {space.config.volume.name}" + (f", {what}" if what != "all" else "")
+    with claim(space.root / "receipts" / stage / f"{what}.claim", name):
+        yield
+
+
+def do_units(
+    space: Workspace,
+    ledger: Ledger,
+    units: Sequence[K],
+    work: Callable[[Pack, K], Entry],
+    workers: int,
+) -> tuple[int, int]:
+    """Do the units that are not done yet; returns how many there were and how many it did."""
+    ledger.begin()
+    done = ledger.entries()
+    todo = [unit for unit in units if unit.key not in done]
+    if todo:
+        progress = Progress(ledger.stage, len(todo))
+        with ledger.attempt() as (journal, pack):
+            results = run(
+                ledger.stage,
+                partial(work, pack),
+                todo,
+                workers=workers,
+                scheduler=space.config.engine.scheduler,
+            )
+            for number, entry in enumerate(results, 1):
+                journal.append(entry)
+                progress(number)
+    _log.info("%s: %d done, %d were done before", ledger.stage, len(todo), len(units) - len(todo))
+    return len(units), len(todo)
+
+
+def do_batch(
+    space: Workspace,
+    ledger: Ledger,
+    part: Part,
+    work: Callable[[Pack, Any], Entry],
+    workers: int,
+) -> None:
+    """Do one batch of the volume's blocks and write the batch's receipt."""
+    with working(space, ledger.stage, f"batch-{part.index}-of-{part.count}"):
+        blocks = space.blocks(part)
+        do_units(space, ledger, blocks, work, workers)
+        path = ledger.folder / f"batch-{part.index}.json"
+        plain = {"stage": ledger.stage, "fingerprint": ledger.fingerprint, "blocks": len(blocks)}
+        write_text(path, json.dumps(plain) + "\n")
+
+
+def vouch(
+    space: Workspace,
+    stage: str,
+    fingerprint: str,
+    values: Mapping[str, Any],
+    *,
+    identity: str | None = None,
+    entries: Sequence[Entry] = (),
+) -> Receipt:
+    """Write the receipt of a stage that is one piece of work."""
+    receipt = Receipt(stage, fingerprint, identity or fingerprint, tuple(entries), values)
+    receipt.write(space.root / "receipts" / f"{stage}.json")
+    return receipt
+
+
+def check_inputs(space: Workspace, *stages: str) -> None:
+    """Refuse to go on when a stage's data is not what its receipt says, by name and size."""
+    for stage in stages:
+        for entry in space.receipt(stage).entries:
+            for stored in entry.objects:
+                fault = stored.fault(space.root)
+                if fault:
+                    raise DcanError(
+                        f"{fault} ({stage}): run `dcan verify --repair`, then snakemake"
+                    )

@@ -1,0 +1,123 @@
+"""The place of one volume's results, and the fingerprints of its stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dcan.config import STAGES, Config, load, own
+from dcan.errors import DcanError
+from dcan.geometry import Box, Grid, Triple, share
+from dcan.storage.receipts import Ledger, Receipt, digest
+
+MEMBRANE_ABSENT = 255  # where there is no tissue; also the membrane store's fill value
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part `index` of `count`: the share of a stage's blocks that one job takes."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """From `index/count`, as on the command line."""
+        index, _, count = text.partition("/")
+        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            raise DcanError(f"--batch {text}: give INDEX/COUNT with 0 <= INDEX < COUNT")
+        return cls(int(index), int(count))
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A configuration and the folder `<output>/<name>` that its results go to; picklable."""
+
+    config: Config
+    root: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> Workspace:
+        """The workspace of a configuration file."""
+        return cls.of(load(path))
+
+    @classmethod
+    def of(cls, config: Config) -> Workspace:
+        """The workspace of a configuration."""
+        return cls(config, Path(config.output).absolute() / config.volume.name)
+
+    def receipt(self, stage: str) -> Receipt:
+        """The receipt of a stage; raises DcanError when there is none that holds."""
+        path = self.root / "receipts" / f"{stage}.json"
+        if not path.exists():
+            raise DcanError(
+                f"stage {stage} of {self.config.volume.name} is not done (no {path}): run "
+                "snakemake, which runs the stages in order"
+            )
+        return Receipt.read(path)
+
+    @cached_property
+    def probe(self) -> dict[str, Any]:
+        """What the probe found: shape, dtype, sources with their identities."""
+        return dict(self.receipt("probe").values)
+
+    @property
+    def shape(self) -> Triple:
+        """Voxels of the volume along (z, y, x)."""
+        depth, height, width = self.probe["shape"]
+        return depth, height, width
+
+    @property
+    def grid(self) -> Grid:
+        """The blocks of the volume."""
+        depth, height, width = (
+            min(b, n) for b, n in zip(self.config.blocks.shape, self.shape, strict=True)
+        )
+        return Grid(self.shape, (depth, height, width))
+
+    def blocks(self, part: Part) -> list[Box]:
+        """The write boxes of a part of the blocks, in raster order."""
+        every = list(self.grid)
+        return [every[i] for i in share(len(every), part.index, part.count)]
+
+    @cached_property
+    def missing(self) -> frozenset[int]:
+        """Declared sections without tissue."""
+        return frozenset(self.config.volume.missing)
+
+    @cached_property
+    def present(self) -> list[int]:
+        """Sections with tissue, ascending."""
+        return [z for z in range(self.shape[0]) if z not in self.missing]
+
+    def chosen(self) -> dict[str, float]:
+        """The calibrated sigma, depth, w_f and t."""
+        return dict(self.receipt("calibrate").values["chosen"])
+
+    def _sources(self, roles: tuple[str, ...]) -> dict[str, str]:
+        found: dict[str, Any] = self.probe["sources"]
+        return {
+            role: entry["content"] for role, entry in found.items() if role.split(".")[0] in roles
+        }
+
+    def fingerprint(self, stage: str, **extra: object) -> str:
+        """What the result of a stage depends on; see `dcan.config.stages`."""
+        spec = STAGES[stage]
+        chosen = self.chosen() if spec.chosen else {}
+        return digest(
+            {
+                "stage": stage,
+                "version": spec.version,
+                "values": own(self.config, stage),
+                "chosen": {name: chosen[name] for name in spec.chosen},
+                "sources": self._sources(spec.sources) if spec.sources else {},
+                "after": {name: self.receipt(name).identity for name in spec.after},
+                "extra": extra,
+            }
+        )
+
+    def ledger(self, stage: str, **extra: object) -> Ledger:
+        """The ledger of a stage under its present fingerprint."""
+        return Ledger(self.root, stage, self.fingerprint(stage, **extra))
