@@ -45,7 +45,7 @@ VERBS = {
     "resolve": Verb("calibrate:resolve_device", "config", "Find the device, once."),
     "calibrate": Verb("calibrate:calibrate", "config", "Choose sigma, depth, w_f and t."),
     "predict": Verb("predict:predict", "config part workers", "Predict the membrane map."),
-    "drift": Verb("predict:drift", "config workers", "Find the shift of each section."),
+    "drift": Verb("drift:drift", "config workers", "Find the shift of each section."),
     "flood": Verb("segment:flood_blocks", "config part workers", "Find basins and saddles."),
     "merge": Verb("segment:merge_sections", "config workers", "Join basins of whole sections."),
     "fuse": Verb("segment:fuse_blocks", "config part workers", "Fuse and label blocks."),
@@ -58,8 +58,8 @@ VERBS = {
     "evaluate": Verb("assess:evaluate", "config", "Score held-out sections against truth."),
     "report": Verb("report:report", "config", "Write report.html."),
     "verify": Verb("verify:verify", "config repair", "Check every receipt against its data."),
-    "plan": Verb("plan:plan", "config json", "Print blocks, batches, jobs and bytes."),
-    "score": Verb("score:score", "labels proposal json", "Score a stack by the ISBI metrics."),
+    "plan": Verb("plan:plan", "config as_json", "Print blocks, batches, jobs and bytes."),
+    "score": Verb("score:score", "labels proposal as_json", "Score a stack by the ISBI metrics."),
     "phantom": Verb("phantom:make", "out shape seed membrane", "Synthesise an EM volume."),
     "schema": Verb("plan:schema_text", "", "Print the JSON schema of a configuration."),
 }
@@ -79,7 +79,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
     "membrane": (("--membrane",), {"action": "store_true", "help": "also a membrane map"}),
     "labels": (("--labels",), {"required": True, "metavar": "STACK", "help": "white = neurite"}),
     "proposal": (("--proposal",), {"required": True, "metavar": "STACK"}),
-    "json": (("--json",), {"action": "store_true", "help": "one JSON object, not a table"}),
+    "as_json": (("--json",), {"action": "store_true", "help": "one JSON object, not a table"}),
 }
 
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid
-from dcan.steps.probe import STORES, spec
+from dcan.net.normalise import histogram
+from dcan.steps.probe import STORES
+from dcan.steps.sources import place_of
 from dcan.steps.vouching import check_inputs, do_batch, do_units, vouch, working
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage.receipts import Entry, Ledger
@@ -27,22 +29,12 @@ def _opened(place: SourceSpec) -> Source:
     return open_source(place, "image")
 
 
-def _counts(section: NDArray[Any]) -> Histogram:
-    bins = 1 << (8 * section.dtype.itemsize)
-    return np.bincount(section.ravel(), minlength=bins).astype(np.int64)
-
-
-def place_of(space: Workspace) -> SourceSpec:
-    """Where the volume's source is."""
-    return spec(space.config.volume.source, space.config.phantom, "volume.source")
-
-
 def _ingest_block(space: Workspace, pack: Pack, box: Box) -> Entry:
-    voxels = _opened(place_of(space)).read(box)
+    voxels = _opened(place_of(space.config, "volume")[0]).read(box)
     objects = Store(space.root, "em.ome.zarr/0").write(box, voxels)
     tables: dict[str, NDArray[Any]] = {}
     for z, section in zip(range(box.start[0], box.stop[0]), voxels, strict=True):
-        counts = _counts(section)
+        counts = histogram(section)
         tables[f"{z}.values"] = np.flatnonzero(counts)
         tables[f"{z}.counts"] = counts[counts > 0]
     return Entry(box.key, objects, pack.append(tables), {"voxels": box.size})

@@ -13,6 +13,7 @@ import tifffile
 from dcan.errors import DcanError
 from dcan.geometry import Box, Triple
 from dcan.ops import phantom
+from dcan.steps.vouching import Progress
 
 _STRIP = 1 << 21
 """Pixels of a strip, about: what is made at a time, whatever the size of a section."""
@@ -53,6 +54,20 @@ def write_phantom(
         for path in partial:
             path.unlink(missing_ok=True)
     return paths
+
+
+def make(out: str, shape: list[int], seed: int, *, membrane: bool = False) -> str:
+    """Write a phantom to the folder `out`; the paths of its files, a line each."""
+    depth, height, width = shape
+    progress: list[Progress] = []
+
+    def said(done: int, total: int) -> None:
+        if not progress:
+            progress.append(Progress("phantom", total))
+        progress[0](done)
+
+    paths = write_phantom(Path(out), (depth, height, width), seed, membrane=membrane, report=said)
+    return "".join(f"{path}\n" for path in paths)
 
 
 def _write(paths: list[Path], shape: Triple, seed: int, report: Callable[[int, int], None]) -> None:

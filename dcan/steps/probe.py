@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
-from dcan.config import Config, Phantom, SourcePath
-from dcan.config.model import Source as SourceValue
-from dcan.config.model import Truth, bounds
+from dcan.config import Config, Truth
+from dcan.config.model import bounds
 from dcan.errors import DcanError
 from dcan.geometry import Triple
+from dcan.steps.sources import sources
 from dcan.steps.vouching import vouch, working
 from dcan.steps.workspace import MEMBRANE_ABSENT, Workspace
 from dcan.storage.receipts import Entry, digest
-from dcan.storage.sources import Kind, Source, SourceSpec, content, hint, open_source
+from dcan.storage.sources import content, open_source
 from dcan.storage.volumes import (
     array_metadata,
     group_metadata,
@@ -24,44 +23,6 @@ from dcan.storage.volumes import (
 )
 
 _log = logging.getLogger("dcan")
-
-
-def spec(value: SourceValue, phantom: Phantom | None, key: str) -> SourceSpec:
-    """The source that a configuration value means; `key` names it in errors."""
-    if isinstance(value, SourcePath):
-        return SourceSpec(value.path, value.dataset, key=key)
-    if value == "phantom" and phantom is not None:
-        return SourceSpec(value, shape=phantom.shape, seed=phantom.seed, key=key)
-    return SourceSpec(value, key=key)
-
-
-def sources(config: Config) -> Iterator[tuple[str, SourceSpec, Kind]]:
-    """Every source of a configuration: its role, its place, and what it holds."""
-    phantom = config.phantom
-    yield "volume", spec(config.volume.source, phantom, "volume.source"), "image"
-    if config.truth:
-        yield "truth", spec(config.truth.source, phantom, "truth.source"), "labels"
-    for number, volume in enumerate(config.training.volumes or []):
-        key = f"training.volumes.{number}"
-        yield f"training.{number}", spec(volume.source, phantom, f"{key}.source"), "image"
-        yield (
-            f"training.{number}.truth",
-            spec(volume.truth.source, phantom, f"{key}.truth.source"),
-            "labels",
-        )
-
-
-def hints(config: Config) -> dict[str, str]:
-    """Cheap identities of the sources: where one changes, the probe looks at the bytes again."""
-    return {role: hint(place) for role, place, _ in sources(config)}
-
-
-def opened(config: Config, role: str) -> Source:
-    """The source of a role, open."""
-    for name, place, kind in sources(config):
-        if name == role:
-            return open_source(place, kind)
-    raise DcanError(f"no source is configured as {role}: add it to the configuration")
 
 
 def nearest_legal(value: Triple, unit: Triple, shape: Triple) -> Triple:
@@ -101,8 +62,10 @@ def _check_sections(config: Config, shape: Triple) -> None:
     for z in config.volume.missing:
         if z >= depth:
             raise DcanError(f"volume.missing names section {z}: the volume has 0 to {depth - 1}")
-    named = {"truth.sections": config.truth and config.truth.sections}
-    named["evaluation.sections"] = config.evaluation and config.evaluation.sections
+    named = {
+        "truth.sections": config.truth.sections if config.truth else None,
+        "evaluation.sections": config.evaluation.sections if config.evaluation else None,
+    }
     for key, sections in named.items():
         if sections and bounds(sections).stop > depth:
             raise DcanError(f"{key} is {sections}: the volume has {depth} sections, end at {depth}")

@@ -13,7 +13,7 @@ from dcan.ops.frames import Frame
 from dcan.ops.fusion import Faces
 from dcan.ops.linking import Linking, Overlaps, add, link, overlaps, unite
 from dcan.ops.stitching import BlockSegments, Segments, stitch
-from dcan.steps.predict import Pair, pairs, shifts
+from dcan.steps.drift import Pair, pairs, shifts
 from dcan.steps.probe import SCRATCH
 from dcan.steps.segment import SectionUnit, column, table_of, thousandths
 from dcan.steps.vouching import Progress, check_inputs, do_batch, do_units, working

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import scipy
-import torch
 
 from dcan import __version__
 from dcan.errors import DcanError
@@ -71,16 +68,14 @@ def _resume(path: Path, fingerprint: str) -> tuple[TrainingState | None, list[di
 def _keep(path: Path, record: Record, curve: list[dict[str, Any]], fingerprint: str) -> None:
     if record.state is not None:
         tensors, plain = record.state.pack()
-        save_state(path, tensors, {**plain, "fingerprint": fingerprint, "curve": curve})
+        kept: dict[str, Any] = {**plain, "fingerprint": fingerprint, "curve": curve}
+        save_state(path, tensors, kept)
 
 
 def _plain(record: Record) -> dict[str, Any]:
-    return {key: value for key, value in asdict_shallow(record).items() if key != "state"}
-
-
-def asdict_shallow(record: Record) -> dict[str, Any]:
-    """The fields of a record; the tensors of its state are not copied."""
-    return {name: getattr(record, name) for name in record.__slots__}
+    return {
+        field.name: getattr(record, field.name) for field in fields(record) if field.name != "state"
+    }
 
 
 def _fit(space: Workspace, member: int, fingerprint: str) -> tuple[TrainingState, list[Any]]:
@@ -136,10 +131,8 @@ def _write(
         halo=-(-reach(architecture) // 8) * 8,
         versions={
             "dcan": __version__,
-            "numpy": np.__version__,
             "python": platform.python_version(),
-            "scipy": scipy.__version__,
-            "torch": torch.__version__,
+            **{name: version(name) for name in ("numpy", "scipy", "torch")},
         },
     )
     folder = space.root / "models"

@@ -16,7 +16,8 @@ from dcan.geometry import Box, Triple
 from dcan.net.normalise import histogram, section_table
 from dcan.ops.targets import target
 from dcan.steps.ingest import section_histogram
-from dcan.steps.probe import check_truth, opened
+from dcan.steps.probe import check_truth
+from dcan.steps.sources import opened
 from dcan.steps.vouching import Progress, check_inputs, vouch, working
 from dcan.steps.workspace import Workspace
 from dcan.storage.receipts import Entry

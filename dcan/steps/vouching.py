@@ -12,12 +12,12 @@ from typing import Any, Protocol, TypeVar
 
 from dcan.engine.blocks import run
 from dcan.errors import DcanError
+from dcan.steps.workspace import Part, Workspace
 from dcan.storage import failpoints
 from dcan.storage.claims import claim
 from dcan.storage.objects import write_text
 from dcan.storage.receipts import Entry, Ledger, Receipt
 from dcan.storage.tables import Pack
-from dcan.steps.workspace import Part, Workspace
 
 _log = logging.getLogger("dcan")
 
@@ -26,7 +26,9 @@ class Keyed(Protocol):
     """A unit of work with a name."""
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """Names the unit among those of its stage."""
+        ...
 
 
 K = TypeVar("K", bound=Keyed)

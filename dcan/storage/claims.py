@@ -41,8 +41,8 @@ def _alive(holder: dict[str, object], path: Path) -> bool:
     try:
         process = psutil.Process(int(str(holder.get("pid"))))
         running = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        return running and abs(process.create_time() - float(str(holder.get("started")))) < 1
-    except (psutil.Error, ValueError):
+        return bool(running) and abs(process.create_time() - float(str(holder["started"]))) < 1
+    except (psutil.Error, ValueError, KeyError):
         return False
 
 

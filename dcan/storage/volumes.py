@@ -203,5 +203,3 @@ def finer(box: Box, shape: Triple) -> Box:
     """The voxels of the level below, of this shape, that a box of a level is made from."""
     (z, y, x), (d, h, w) = box.start, box.stop
     return Box((z, 2 * y, 2 * x), (d, 2 * h, 2 * w)).intersect(Box.whole(shape))
-
-

@@ -1,0 +1,48 @@
+# The only entrance: configuration, rules in running order, targets.
+#
+#   snakemake            everything, of the volume that config/volume.yaml describes
+#   snakemake train      the network and its calibration
+#   snakemake report     report.html and what it needs
+#   ... --configfile PATH for another volume, --profile profiles/slurm on a cluster
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/ingest.smk"
+include: "workflow/rules/learn.smk"
+include: "workflow/rules/segment.smk"
+include: "workflow/rules/stitch.smk"
+include: "workflow/rules/assess.smk"
+
+
+localrules:
+    all,
+    train,
+
+
+rule all:
+    """Everything: segments, neurites, their pyramids, metrics and the report."""
+    input:
+        rules.report.output,
+        expand(receipt("pyramid_{store}"), store=PYRAMIDS),
+
+
+rule train:
+    """The network and its calibration."""
+    input:
+        rules.weights.output,
+        rules.calibrate.output,
+
+
+name_messages()
+
+
+onstart:
+    start()
+
+
+onsuccess:
+    print_outputs()
+
+
+onerror:
+    print_resume()

@@ -1,0 +1,222 @@
+"""The watershed of one block of a section: descent to minima, and tables of what it found.
+
+The pixels of a section stand in one total order, (level, index): no plateaus, no ties, no
+queue, and nothing that depends on how the section was cut. Source: Meyer 1994 (topographic
+distance), Cousty et al. 2009 (watershed cuts by steepest descent).
+"""
+
+# mypy: disallow-untyped-decorators=False
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from dcan.ops.frames import Frame, Levels, Numbers, Pixels
+from dcan.ops.saddles import least_saddles
+
+Core = tuple[int, int, int, int]
+
+LARGEST = 2**31 - 2
+"""Pixels of a window and those around it: an int32 holds them and two marks."""
+OUTSIDE = 65535
+"""Level of what lies outside the window: greater than every level of a pixel."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Descent:
+    """Where the descent from each pixel of a block ends inside the block's window.
+
+    A terminal is a minimum of the core or a ring pixel. `terminals`: uint64, sorted.
+    `levels` (uint16) and `basins` (int32, index of the terminal) cover the window grown by
+    one pixel on every side; out there, and at the window's corners outside the core,
+    `basins` is -1. `minimum`: bool, for each terminal.
+    """
+
+    frame: Frame
+    levels: Levels
+    basins: Numbers
+    terminals: Pixels
+    minimum: npt.NDArray[np.bool_]
+
+    @property
+    def core(self) -> Core:
+        """First and end row, first and end column of the core in `levels` and `basins`."""
+        return core_of(self.frame)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flood:
+    """What the other blocks of a section must know of one block.
+
+    `minima`: its minima, uint64 sorted; `depths`: their levels, uint16. `rim`: its rim
+    pixels, uint64 sorted; `ends`: the terminal of each. `a` < `b`: pairs of terminals whose
+    basins touch, uint64, sorted by (a, b), each pair once; `saddles`: uint16, the least
+    max(level, level) over their 4-adjacent pixels. A pair of pixels belongs to the block
+    of its upper or left one.
+    """
+
+    minima: Pixels
+    depths: Levels
+    rim: Pixels
+    ends: Pixels
+    a: Pixels
+    b: Pixels
+    saddles: Levels
+
+
+def flood(levels: Levels, frame: Frame) -> Flood:
+    """The tables of one block: `levels` uint16 (y, x), 0..65280, exact on `frame.window`.
+
+    Raises ValueError for another shape, a level above the range, or a window of about
+    2^31 pixels.
+    """
+    return tables(descend(levels, frame))
+
+
+def descend(levels: Levels, frame: Frame) -> Descent:
+    """Follow each pixel to its smallest 4-neighbour while that is smaller than itself.
+
+    `levels` as in `flood`. Smaller is by (level, index), so the pixel further up, then
+    further left, wins a tie. A path ends at a minimum or at the first ring pixel.
+    """
+    frame.check(levels, frame.window, "levels")
+    if (levels.shape[0] + 2) * (levels.shape[1] + 2) > LARGEST:
+        raise ValueError(f"a window of {levels.shape} is too large: cut the section into blocks")
+    if int(levels.max(initial=0)) >= OUTSIDE:
+        raise ValueError(f"a level of {OUTSIDE} is above the range of a smoothed map")
+    padded = np.pad(levels, 1, constant_values=OUTSIDE)
+    basins, local = _descend(padded, core_of(frame))
+    terminals = _section_index(local, padded.shape[1], frame)
+    minimum = np.isin(terminals, frame.ring, assume_unique=True, invert=True)
+    return Descent(frame, padded, basins, terminals, minimum)
+
+
+def tables(descent: Descent) -> Flood:
+    """The tables of a block whose descent is known."""
+    frame, terminals, minimum = descent.frame, descent.terminals, descent.minimum
+    low, high, level = _contacts(descent.levels, descent.basins, descent.core)
+    low, high, level = least_saddles(low, high, level, len(terminals))
+    minima = terminals[minimum]
+    rim = frame.rim
+    return Flood(
+        minima=minima,
+        depths=descent.levels[_window_index(minima, frame)],
+        rim=rim,
+        ends=terminals[descent.basins[_window_index(rim, frame)]],
+        a=terminals[low],
+        b=terminals[high],
+        saddles=level,
+    )
+
+
+def core_of(frame: Frame) -> Core:
+    """First and end row, first and end column of the core in its window grown by one pixel."""
+    _, ys, xs = frame.core.within(frame.window)
+    return ys.start + 1, ys.stop + 1, xs.start + 1, xs.stop + 1
+
+
+def _section_index(local: npt.NDArray[np.int64], width: int, frame: Frame) -> Pixels:
+    _, y0, x0 = frame.window.start
+    y, x = local // width + (y0 - 1), local % width + (x0 - 1)
+    return (y * frame.width + x).astype(np.uint64)
+
+
+def _window_index(
+    pixels: Pixels, frame: Frame
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    _, y0, x0 = frame.window.start
+    y, x = np.divmod(pixels.astype(np.int64), frame.width)
+    return y - (y0 - 1), x - (x0 - 1)
+
+
+@njit(cache=True, nogil=True)
+def _descend(levels: Levels, core: Core) -> tuple[Numbers, npt.NDArray[np.int64]]:
+    """Basins, and the flat index of each terminal; `levels` padded with OUTSIDE.
+
+    While the paths are being followed, a pixel whose terminal is not known yet holds
+    -2 - j, where j is a pixel further along its path.
+    """
+    height, width = levels.shape
+    y0, y1, x0, x1 = core
+    basins = np.full((height, width), -1, np.int32)
+    known = basins.ravel()
+    # no two minima are 4-adjacent
+    bound = ((y1 - y0) * (x1 - x0) + 1) // 2 + 2 * (y1 - y0 + x1 - x0)
+    terminals = np.empty(bound, np.int64)
+    step = np.array([-width, -1, 0, 1, width])
+    steepest = np.empty(width, np.uint8)
+    count = 0
+    for y in range(1, height - 1):
+        inside = y0 <= y < y1
+        first, end = (1, width - 1) if inside else (x0, x1)
+        _steepest(levels, y, steepest)
+        for x in range(first, end):
+            i = y * width + x
+            if not inside or x < x0 or x >= x1 or steepest[x] == 2:
+                known[i] = count
+                terminals[count] = i
+                count += 1
+            else:
+                j = i + step[steepest[x]]
+                known[i] = known[j] if known[j] != -1 else -2 - j
+    _resolve(known, width * y0, width * y1)
+    return basins, terminals[:count].copy()
+
+
+@njit(cache=True, nogil=True)
+def _steepest(levels: Levels, y: int, steepest: npt.NDArray[np.uint8]) -> None:
+    """Which of up, left, self, right, down (0..4) is the smallest, for each x of row y."""
+    above, row, below = levels[y - 1], levels[y], levels[y + 1]
+    for x in range(1, len(row) - 1):
+        # in the order of their indices, so that the first keeps a tie
+        choice, least = np.uint8(0), above[x]
+        if row[x - 1] < least:
+            choice, least = np.uint8(1), row[x - 1]
+        if row[x] < least:
+            choice, least = np.uint8(2), row[x]
+        if row[x + 1] < least:
+            choice, least = np.uint8(3), row[x + 1]
+        steepest[x] = np.uint8(4) if below[x] < least else choice
+
+
+@njit(cache=True, nogil=True)
+def _resolve(known: Numbers, first: int, end: int) -> None:
+    for i in range(end - 1, first - 1, -1):
+        j = i
+        while known[j] < -1:
+            j = -2 - known[j]
+        basin = known[j]
+        j = i
+        while known[j] < -1:
+            ahead = -2 - known[j]
+            known[j] = basin
+            j = ahead
+
+
+@njit(cache=True, nogil=True)
+def _contacts(levels: Levels, basins: Numbers, core: Core) -> tuple[Numbers, Numbers, Levels]:
+    """Lower and higher basin, and the greater level, of 4-adjacent pixels in two basins."""
+    count = 0
+    for y in range(core[0], core[1]):
+        for x in range(core[2], core[3]):
+            a, right, down = basins[y, x], basins[y, x + 1], basins[y + 1, x]
+            count += (right >= 0 and right != a) + (down >= 0 and down != a)
+    low, high = np.empty(count, np.int32), np.empty(count, np.int32)
+    saddles = np.empty(count, np.uint16)
+    count = 0
+    for y in range(core[0], core[1]):
+        for x in range(core[2], core[3]):
+            a = basins[y, x]
+            for b, level in (
+                (basins[y, x + 1], levels[y, x + 1]),
+                (basins[y + 1, x], levels[y + 1, x]),
+            ):
+                if b >= 0 and b != a:
+                    low[count], high[count] = min(a, b), max(a, b)
+                    saddles[count] = max(level, levels[y, x])
+                    count += 1
+    return low, high, saddles

@@ -1,0 +1,263 @@
+"""What a report is made of: plain values, read from the steps' files by the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dcan.geometry import Triple
+from dcan.report.overlays import Overlay
+
+MAP_METRICS = ("rand_error", "warping_error", "pixel_error", "vrand_thin", "vinfo_thin")
+NEURITE_METRICS = ("adapted_rand_error", "voi_split", "voi_merge")
+
+Sections = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A part of the report that could not be made, and why, in a few words."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeFacts:
+    """The volume and how it was treated.
+
+    `shape` is in voxels and `voxel_nm` in nanometres, axes (z, y, x). `missing` are the sections
+    without tissue. `settings` is the resolved configuration: nested mappings, sequences, text and
+    numbers. `versions` maps a software's name to its version.
+    """
+
+    name: str
+    source: str
+    shape: Triple
+    voxel_nm: tuple[float, float, float]
+    dtype: str
+    missing: Sections
+    versions: Mapping[str, str]
+    settings: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A metric's value, and the threshold in 0..1 at which it is best (None: it has none)."""
+
+    value: float
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MapScores:
+    """The 2-D metrics of one result: `p`, `fused` or `segments`. None: not computed."""
+
+    rand_error: Score | None = None
+    warping_error: Score | None = None
+    pixel_error: Score | None = None
+    vrand_thin: Score | None = None
+    vinfo_thin: Score | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """`y` over `x`, of equal length; NaN in `y` leaves a gap."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A wrong object in 3-D: a true neurite in `parts` pieces, or a found one over `parts` truths.
+
+    `label` is the true one of a split and the found one of a merge. `voxels` are those outside
+    its largest part. `at` is a voxel (z, y, x) where it can be looked up.
+    """
+
+    label: int
+    parts: int
+    voxels: int
+    at: Triple | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NeuriteScores:
+    """The 3-D metrics of the neurites, and the worst of their faults, worst first."""
+
+    adapted_rand_error: float
+    voi_split: float
+    voi_merge: float
+    worst_splits: tuple[Fault, ...] = ()
+    worst_merges: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The results against truth on the sections `evaluated`, by the key of the result.
+
+    `seen` are the sections that the network saw in training, evaluated or not: those in both are
+    marked wherever a number stands. `definitions` holds a sentence for each metric that has a
+    value. `curves` are Rand errors over the threshold, by the key of the map.
+
+    Raises: ValueError for a value whose metric has no definition.
+    """
+
+    scores: Mapping[str, MapScores]
+    definitions: Mapping[str, str]
+    evaluated: Sections
+    seen: Sections
+    neurites: NeuriteScores | Absent
+    curves: Mapping[str, Curve]
+
+    def __post_init__(self) -> None:
+        shown = {key for row in self.scores.values() for key in MAP_METRICS if getattr(row, key)}
+        if isinstance(self.neurites, NeuriteScores):
+            shown.update(NEURITE_METRICS)
+        if unexplained := sorted(shown - set(self.definitions)):
+            raise ValueError(f"metrics without a definition: {', '.join(unexplained)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """The watershed fusion's values: `sigma` in pixels, `depth` in 1/255, `w_f` and `t` in 0..1."""
+
+    sigma: float
+    depth: float
+    w_f: float
+    t: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One point of the calibration's grid."""
+
+    fusion: Fusion
+    rand_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The values in use and how they were found.
+
+    `origin` says where they come from, for example "the grid search on truth" or a file's path.
+    Without `trials` they were given, not searched for, and `origin` is the reason printed.
+    `seen` are the sections that the network saw in training.
+    """
+
+    chosen: Fusion
+    origin: str
+    trials: tuple[Trial, ...] = ()
+    warnings: tuple[str, ...] = ()
+    sections: Sections = ()
+    seen: Sections = ()
+    weights_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRecord:
+    """The losses at one step. `auxiliary` are those of the heads C1.. before their weight `w_c`."""
+
+    step: int
+    loss: float
+    fused: float
+    auxiliary: tuple[float, ...]
+    learning_rate: float
+    w_c: float
+    validation: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One trained network of the ensemble; `chosen_step` is the one whose weights are used."""
+
+    name: str
+    records: tuple[TrainingRecord, ...]
+    chosen_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The networks trained for this volume, and the sections they learned and were chosen on."""
+
+    members: tuple[Member, ...]
+    sections: Sections = ()
+    validation: Sections = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GivenWeights:
+    """Weights that were trained elsewhere."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Shift of section `z` + 1 against section `z`, in pixels of the full resolution."""
+
+    z: int
+    dy: int
+    dx: int
+
+
+@dataclass(frozen=True, slots=True)
+class Linking:
+    """How segments became neurites.
+
+    `refused` links were candidates that the rule turned down; `orphans` are neurites of one
+    segment; `bridged` are the sections that links passed over.
+    """
+
+    segments: int
+    neurites: int
+    links: int
+    refused: int
+    orphans: int
+    bridged: Sections
+    drift: tuple[Drift, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a stage of the workflow did. None: not known.
+
+    `failed` names blocks by their box's key; `skipped` counts those that were already done.
+    `voxels`, where given, are those it worked through in `seconds` of wall time.
+    """
+
+    name: str
+    blocks: int | None = None
+    objects: int | None = None
+    size_bytes: int | None = None
+    seconds: float | None = None
+    voxels: int | None = None
+    skipped: int = 0
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file or folder that the workflow leaves, and what it holds."""
+
+    path: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that the page shows; it shows nothing else, and no time of its making.
+
+    `viewers` are lines of plain text that say how to open the outputs.
+    """
+
+    volume: VolumeFacts
+    metrics: Metrics | Absent
+    calibration: Calibration | Absent
+    training: Training | GivenWeights | Absent
+    linking: Linking | Absent
+    overlays: tuple[Overlay, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    viewers: tuple[str, ...] = ()

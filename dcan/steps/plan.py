@@ -1,0 +1,91 @@
+"""What a volume will take, before anything runs."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from dcan.config import STAGES, schema
+from dcan.geometry import Grid, Triple
+from dcan.steps.probe import check_cut
+from dcan.steps.sources import opened
+from dcan.steps.workspace import Workspace
+from dcan.storage.volumes import level_shapes
+
+
+def schema_text() -> str:
+    """The JSON schema of a configuration."""
+    return schema()
+
+
+def _clipped(step: Triple, shape: Triple) -> Triple:
+    depth, height, width = (min(s, n) for s, n in zip(step, shape, strict=True))
+    return depth, height, width
+
+
+def figures(space: Workspace) -> dict[str, Any]:
+    """Blocks, shards, tiles, jobs and bytes of a volume; its source is opened, not read.
+
+    Bytes are those of the arrays before compression. Raises DcanError for a cut that cannot
+    work, with the nearest that can.
+    """
+    config = space.config
+    source = opened(config, "volume")
+    shape = source.shape
+    check_cut(config, shape)
+    voxels = prod(shape)
+    block, shard = (_clipped(s, shape) for s in (config.blocks.shape, config.storage.shard))
+    tile, halo = config.prediction.tile, config.prediction.halo
+    tiles = len(Grid(shape, (1, tile, tile)))
+    batched = [name for name, stage in STAGES.items() if stage.batched]
+    pyramid = sum(prod(level) for level in level_shapes(shape)) / voxels
+    em = np.dtype(source.dtype).itemsize
+    stores = {
+        "em.ome.zarr": em * pyramid,
+        "membrane.ome.zarr": pyramid,
+        "labels": 16 * pyramid,
+        "scratch": 4.0,
+    }
+    return {
+        "shape": list(shape),
+        "dtype": str(source.dtype),
+        "voxels": voxels,
+        "blocks": len(Grid(shape, block)),
+        "batches": config.blocks.batches,
+        "jobs": len(batched) * (config.blocks.batches + 1) + len(STAGES) - len(batched),
+        "shards": len(Grid(shape, shard)),
+        "tiles": tiles,
+        "halo_cost": round(tiles * (tile + 2 * halo) ** 2 / voxels, 3),
+        "bytes": {name: int(factor * voxels) for name, factor in stores.items()},
+    }
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def plan(space: Workspace, *, as_json: bool = False) -> str:
+    """The figures of a volume, as lines for people or one JSON object."""
+    found = figures(space)
+    if as_json:
+        return json.dumps(found, indent=1) + "\n"
+    lines = [
+        f"volume      {space.config.volume.name}: {found['shape']} {found['dtype']}, "
+        f"{found['voxels']:,} voxels",
+        f"blocks      {found['blocks']:,} of {list(space.config.blocks.shape)}, "
+        f"in {found['batches']} batches a stage",
+        f"jobs        about {found['jobs']:,}",
+        f"shards      {found['shards']:,} a store of level 0",
+        f"tiles       {found['tiles']:,}; with its halo the network sees "
+        f"{found['halo_cost']} pixels for each of the volume's",
+    ]
+    for name, count in found["bytes"].items():
+        lines.append(f"{name:11} {_size(count)} before compression")
+    return "\n".join(lines) + "\n"

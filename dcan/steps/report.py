@@ -1,0 +1,246 @@
+"""Gather what the steps wrote into one report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dcan import __version__
+from dcan.config import STAGES
+from dcan.config.model import SourcePath
+from dcan.geometry import Box
+from dcan.report import records
+from dcan.report.overlays import Overlay
+from dcan.report.page import render
+from dcan.report.records import Absent, Report
+from dcan.steps.assess import HeldOut
+from dcan.steps.drift import shifts
+from dcan.steps.outputs import existing
+from dcan.steps.vouching import working
+from dcan.steps.workspace import Workspace
+from dcan.storage.objects import write_text
+from dcan.storage.volumes import Store
+
+SHOWN = 3  # sections whose pictures are in the report
+LARGEST = 2048  # pixels: a larger section is shown from the middle
+
+
+def _json(path: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return read
+
+
+def _facts(space: Workspace) -> records.VolumeFacts:
+    volume = space.config.volume
+    source = volume.source
+    where = f"{source.path} {source.dataset or ''}" if isinstance(source, SourcePath) else source
+    packages = ("numba", "numpy", "scipy", "torch", "zarr", "dask", "snakemake")
+    return records.VolumeFacts(
+        name=volume.name,
+        source=where.strip(),
+        shape=space.shape,
+        voxel_nm=volume.voxel_size,
+        dtype=space.probe["dtype"],
+        missing=tuple(sorted(space.missing)),
+        versions={"dcan": __version__, **{name: version(name) for name in packages}},
+        settings=space.config.model_dump(mode="json"),
+    )
+
+
+def _scores(found: dict[str, Any]) -> records.MapScores:
+    at = found["thresholds"]
+    return records.MapScores(
+        **{
+            key: records.Score(found[key], at.get(key))
+            for key in records.MAP_METRICS
+            if key in found
+        }
+    )
+
+
+def _fault(found: dict[str, Any]) -> records.Fault:
+    return records.Fault(found["label"], found["pieces"], found["voxels"])
+
+
+def _metrics(space: Workspace) -> records.Metrics | Absent:
+    found = _json(space.root / "metrics.json")
+    if "absent" in found:
+        return Absent(found["absent"])
+    neurites: records.NeuriteScores | Absent = Absent("the truth holds no neurites in 3-D")
+    if "neurites" in found:
+        scored = found["neurites"]
+        neurites = records.NeuriteScores(
+            **{key: scored[key] for key in records.NEURITE_METRICS},
+            worst_splits=tuple(map(_fault, scored["worst_splits"])),
+            worst_merges=tuple(map(_fault, scored["worst_merges"])),
+        )
+    curves = {}
+    for name in ("p", "fused"):
+        curve = found[name]["curves"]["rand_error_foreground"]
+        curves[name] = records.Curve(tuple(curve["thresholds"]), tuple(curve["values"]))
+    return records.Metrics(
+        scores={name: _scores(found[name]) for name in ("p", "fused", "segments")},
+        definitions=found["definitions"],
+        evaluated=tuple(found["sections"]),
+        seen=tuple(found["seen_in_training"]),
+        neurites=neurites,
+        curves=curves,
+    )
+
+
+def _calibration(space: Workspace) -> records.Calibration:
+    found = _json(space.root / "calibration.json")
+    trials = tuple(
+        records.Trial(records.Fusion(*row[:4]), row[4]) for row in found.get("surface", [])
+    )
+    sections = sorted({z for volume in found.get("sections", []) for z in volume})
+    hashes = found.get("weights", [])
+    return records.Calibration(
+        chosen=records.Fusion(**found["chosen"]),
+        origin=found["from"],
+        trials=trials,
+        warnings=tuple(found.get("remarks", [])),
+        sections=tuple(sections),
+        weights_sha256=", ".join(hashes) or None,
+    )
+
+
+def _member(path: Path) -> records.Member:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    kept = tuple(
+        records.TrainingRecord(
+            step=row["step"],
+            loss=row["loss"],
+            fused=row["fused"],
+            auxiliary=tuple(row["heads"]),
+            learning_rate=row["learning_rate"],
+            w_c=row["discount"],
+            validation=row["validation"],
+        )
+        for row in rows
+    )
+    validated = [r for r in kept if r.validation is not None]
+    best = min(validated, key=lambda r: (r.validation, r.step)).step if validated else kept[-1].step
+    return records.Member(path.stem, kept, best)
+
+
+def _training(space: Workspace) -> records.Training | records.GivenWeights:
+    receipt = space.receipt("train")
+    if receipt.values["given"]:
+        return records.GivenWeights(
+            ", ".join(receipt.values["members"]), ", ".join(receipt.values["sha256"])
+        )
+    volumes = space.receipt("truth").values["volumes"]
+    kept_back = sorted({z for v in volumes for z in v["validation"]})
+    learned = sorted({z for v in volumes for z in v["sections"]} - set(kept_back))
+    members = tuple(_member(Path(p).with_suffix(".jsonl")) for p in receipt.values["members"])
+    return records.Training(members, tuple(learned), tuple(kept_back))
+
+
+def _linking(space: Workspace) -> records.Linking:
+    found = space.receipt("link").values
+    moved = shifts(space)
+    drift = [records.Drift(int(key.partition("-")[0]), dy, dx) for key, (dy, dx) in moved.items()]
+    gaps = [tuple(map(int, key.split("-"))) for key in moved]
+    bridged = sorted(z for low, high in gaps for z in range(low + 1, high))
+    return records.Linking(
+        segments=found["segments"],
+        neurites=found["neurites"],
+        links=found["links"],
+        refused=found["candidates"] - found["links"],
+        orphans=found["alone"],
+        bridged=tuple(bridged),
+        drift=tuple(sorted(drift, key=lambda d: d.z)),
+    )
+
+
+def _overlay(space: Workspace, z: int, held: HeldOut | None, seen: bool) -> Overlay:
+    _, height, width = space.shape
+    y, x = max(0, (height - LARGEST) // 2), max(0, (width - LARGEST) // 2)
+    box = Box((z, y, x), (z + 1, min(height, y + LARGEST), min(width, x + LARGEST)))
+
+    def read(store: str) -> Any:
+        return Store(space.root, store).read(box)[0]
+
+    em = read("em.ome.zarr/0")
+    truth = held.objects(z) if held else None
+    whole = truth is not None and truth.shape == (height, width)
+    return Overlay(
+        section=z,
+        em=em if em.dtype == "uint8" else (em >> 8).astype("uint8"),
+        membrane=read("membrane.ome.zarr/0"),
+        segments=read("em.ome.zarr/labels/segments/0"),
+        neurites=read("em.ome.zarr/labels/neurites/0"),
+        truth=truth[box.slices[1:]] if whole and truth is not None else None,
+        seen=seen,
+    )
+
+
+def _overlays(space: Workspace, metrics: records.Metrics | Absent) -> tuple[Overlay, ...]:
+    config = space.config
+    held = None
+    sections, seen = space.present, set()
+    if config.truth and config.evaluation and isinstance(metrics, records.Metrics):
+        held = HeldOut(space, config.truth, config.evaluation)
+        sections, seen = held.sections, set(metrics.seen)
+    picks = sorted({sections[(2 * i + 1) * len(sections) // (2 * SHOWN)] for i in range(SHOWN)})
+    return tuple(_overlay(space, z, held, z in seen) for z in picks)
+
+
+def _seconds(space: Workspace, stage: str) -> float | None:
+    files = sorted((space.root / "benchmarks").glob(f"{stage}*.tsv"))
+    files = [f for f in files if f.stem == stage or f.stem.startswith(f"{stage}-")]
+    total = 0.0
+    for path in files:
+        with path.open(encoding="utf-8", newline="") as file:
+            total += sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
+    return total if files else None
+
+
+def _stages(space: Workspace) -> tuple[records.Stage, ...]:
+    found = []
+    for name in STAGES:
+        if not (space.root / "receipts" / f"{name}.json").exists() or name == "evaluate":
+            continue
+        entries = space.receipt(name).entries
+        objects = [stored for entry in entries for stored in entry.objects]
+        voxels = sum(entry.counts.get("voxels", 0) for entry in entries)
+        tables = sum(entry.table.length for entry in entries if entry.table)
+        found.append(
+            records.Stage(
+                name,
+                blocks=len(entries) or None,
+                objects=len(objects),
+                size_bytes=sum(stored.size for stored in objects) + tables,
+                seconds=_seconds(space, name),
+                voxels=voxels or None,
+            )
+        )
+    return tuple(found)
+
+
+def report(space: Workspace) -> None:
+    """Write report.html from receipts, metrics, calibration and the stores."""
+    with working(space, "report"):
+        metrics = _metrics(space)
+        page = render(
+            Report(
+                volume=_facts(space),
+                metrics=metrics,
+                calibration=_calibration(space),
+                training=_training(space),
+                linking=_linking(space),
+                overlays=_overlays(space, metrics),
+                stages=_stages(space),
+                outputs=tuple(records.Output(*pair) for pair in existing(space.root)),
+                viewers=(
+                    f"napari: napari --plugin napari-ome-zarr '{space.root}/em.ome.zarr'",
+                    "Neuroglancer: serve this folder over HTTP and add "
+                    "zarr3://http://HOST/em.ome.zarr and its labels/neurites",
+                ),
+            )
+        )
+        write_text(space.root / "report.html", page)

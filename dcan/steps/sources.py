@@ -1,0 +1,50 @@
+"""The sources that a configuration names; imports nothing heavy, the workflow asks for hints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dcan.config import Config, Phantom, SourcePath
+from dcan.config.model import Source as SourceValue
+from dcan.errors import DcanError
+from dcan.storage.sources import Kind, Source, SourceSpec, hint, open_source
+
+
+def spec(value: SourceValue, phantom: Phantom | None, key: str) -> SourceSpec:
+    """The source that a configuration value means; `key` names it in errors."""
+    if isinstance(value, SourcePath):
+        return SourceSpec(value.path, value.dataset, key=key)
+    if value == "phantom" and phantom is not None:
+        return SourceSpec(value, shape=phantom.shape, seed=phantom.seed, key=key)
+    return SourceSpec(value, key=key)
+
+
+def sources(config: Config) -> Iterator[tuple[str, SourceSpec, Kind]]:
+    """Every source of a configuration: its role, its place, and what it holds."""
+    phantom = config.phantom
+    yield "volume", spec(config.volume.source, phantom, "volume.source"), "image"
+    if config.truth:
+        yield "truth", spec(config.truth.source, phantom, "truth.source"), "labels"
+    for number, volume in enumerate(config.training.volumes or []):
+        key = f"training.volumes.{number}"
+        yield f"training.{number}", spec(volume.source, phantom, f"{key}.source"), "image"
+        labels = spec(volume.truth.source, phantom, f"{key}.truth.source")
+        yield f"training.{number}.truth", labels, "labels"
+
+
+def hints(config: Config) -> dict[str, str]:
+    """Cheap identities of the sources: where one changes, the probe looks at the bytes again."""
+    return {role: hint(place) for role, place, _ in sources(config)}
+
+
+def place_of(config: Config, role: str) -> tuple[SourceSpec, Kind]:
+    """Where the source of a role is, and what it holds. Raises DcanError for an unknown role."""
+    for name, place, kind in sources(config):
+        if name == role:
+            return place, kind
+    raise DcanError(f"no source is configured as {role}: add it to the configuration")
+
+
+def opened(config: Config, role: str) -> Source:
+    """The source of a role, open."""
+    return open_source(*place_of(config, role))

@@ -1,0 +1,121 @@
+import pytest
+import torch
+
+from dcan.errors import DcanError
+from dcan.net.model import DCAN, Architecture, initialise, layout, reach
+
+SMALL = (Architecture(4), Architecture(4, 3), Architecture(4, 6, "convolve"))
+
+
+def network(architecture: Architecture, seed: int = 0) -> DCAN:
+    model = DCAN(architecture)
+    initialise(model, seed)
+    return model
+
+
+def test_sizes_are_the_published_ones() -> None:
+    flops: dict[type, list[int]] = {torch.nn.Conv2d: [], torch.nn.ConvTranspose2d: []}
+
+    def count(module: torch.nn.Module, given: tuple[torch.Tensor], made: torch.Tensor) -> None:
+        # Each weight meets each pixel of the coarser side once.
+        pixels = min(given[0][0, 0].numel(), made[0, 0].numel())
+        flops[type(module)].append(2 * module.weight.numel() * pixels)
+
+    model = DCAN(Architecture())
+    for module in model.modules():
+        if type(module) in flops:
+            module.register_forward_hook(count)
+    model(torch.zeros(1, 1, 16, 16))
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(7.9e6, rel=0.01)
+    assert sum(map(sum, flops.values())) / 16**2 == pytest.approx(568e3, rel=0.005)
+    assert [len(each) for each in flops.values()] == [16, 3]
+
+
+@pytest.mark.parametrize("architecture", SMALL)
+def test_maps_have_the_shape_of_the_window_and_the_fused_map_is_their_sum(
+    architecture: Architecture,
+) -> None:
+    fused, heads = network(architecture)(torch.randn(2, 1, 24, 40))
+    assert fused.shape == (2, 2, 24, 40)
+    assert [tuple(head.shape) for head in heads] == [(2, 2, 24, 40)] * 3
+    torch.testing.assert_close(fused, heads[0] + heads[1] + heads[2])
+
+
+def test_a_window_off_the_grid_of_8_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiples of 8"):
+        network(Architecture(2))(torch.zeros(1, 1, 20, 24))
+
+
+def measured_reach(architecture: Architecture) -> int:
+    """By autograd, with equal positive weights, so that no path cancels another."""
+    model = DCAN(architecture)
+    for parameter in model.parameters():
+        torch.nn.init.constant_(parameter, 0.01)
+    middle = 96
+    # A maximum has a gradient at one of its four pixels only; a mean at all.
+    model.pool = torch.nn.AvgPool2d(2, 2)  # type: ignore[assignment]
+    farthest = 0
+    for pixel in range(middle, middle + 8):
+        em = torch.ones(1, 1, 2 * middle, 8, requires_grad=True)
+        fused, _ = model(em)
+        fused[0, 0, pixel, 4].backward()
+        rows = em.grad[0, 0].sum(1).nonzero().flatten()
+        farthest = max(farthest, pixel - int(rows.min()), int(rows.max()) - pixel)
+    return farthest
+
+
+@pytest.mark.parametrize("architecture", SMALL)
+def test_reach_is_what_autograd_sees(architecture: Architecture) -> None:
+    assert reach(architecture) == measured_reach(architecture) <= 64
+
+
+def test_initial_weights_follow_the_seed_alone() -> None:
+    torch.manual_seed(5)
+    one = network(Architecture(4), seed=1).state_dict()
+    torch.manual_seed(6)
+    two = network(Architecture(4), seed=1).state_dict()
+    other = network(Architecture(4), seed=2).state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(one["stages.0.0.weight"], other["stages.0.0.weight"])
+
+
+def test_convolutions_start_as_he_says() -> None:
+    weight = network(Architecture(32)).stages[3][2].weight
+    assert float(weight.detach().std()) == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.02)
+
+
+def test_a_deconvolution_starts_as_bilinear_interpolation() -> None:
+    head = network(Architecture(2, 2, "convolve")).heads[2]
+    flat = head.deconvolution(torch.ones(1, 2, 6, 6))[..., 8:-8, 8:-8]
+    torch.testing.assert_close(flat, torch.ones_like(flat))
+    ramp = head.deconvolution(torch.arange(6.0).expand(1, 2, 6, 6))[0, 0, 20, 8:-8]
+    # Pixel centres: output pixel o lies at (o + 1/2) / 8 - 1/2 of the input.
+    torch.testing.assert_close(ramp, (torch.arange(8, 40) + 0.5) / 8 - 0.5)
+
+
+def test_layout_names_the_tensors_of_the_network() -> None:
+    architecture = Architecture(4, 3)
+    shapes = {name: tuple(t.shape) for name, t in DCAN(architecture).state_dict().items()}
+    assert layout(architecture.plain()) == shapes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"width": 0},
+        {"width": "16"},
+        {"width": True},
+        {"width": 10**9},
+        {"inner": 0},
+        {"head": "x"},
+        {"depth": 1},
+    ],
+)
+def test_an_impossible_architecture_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(DcanError, match=next(iter(change))):
+        layout({**Architecture().plain(), **change})
+
+
+def test_an_incomplete_architecture_is_refused() -> None:
+    with pytest.raises(DcanError, match="inner"):
+        Architecture.parse({"width": 4, "head": "upsample"})

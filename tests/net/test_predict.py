@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from dcan.errors import DcanError
+from dcan.geometry import Box, Grid
+from dcan.net.model import DCAN, Architecture, initialise
+from dcan.net.normalise import histogram, section_table
+from dcan.net.predict import Predictor, predict_section, window
+
+ARCHITECTURE = Architecture(4)
+TILE, HALO = 32, 64
+
+
+def weights(seed: int) -> dict[str, torch.Tensor]:
+    """Drawn weights, scaled to a map that is far from flat and from saturation."""
+    model = DCAN(ARCHITECTURE)
+    initialise(model, seed)
+    section = image((96, 96))
+    em = torch.from_numpy(section_table(histogram(section))[section])[None, None]
+    with torch.no_grad():
+        # A bias that keeps the narrow heads alive, and most weight on the deepest one.
+        for head, share in zip(model.heads, (0.5, 0.5, 2.0), strict=True):
+            head.convolution.bias.fill_(1.0)
+            logits = head(features(model, em, head))
+            odds = logits[0, 1] - logits[0, 0]
+            head.classifier.weight.mul_(share / odds.std())
+            head.classifier.bias[1] -= odds.mean() * share / odds.std()
+    return model.state_dict()
+
+
+def features(model: DCAN, em: torch.Tensor, head: torch.nn.Module) -> torch.Tensor:
+    found = model.stages[0](em)
+    for stage, other in zip(model.stages[1:], model.heads, strict=True):
+        found = stage(model.pool(found))
+        if other is head:
+            break
+    return found
+
+
+def image(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal(shape)
+    smooth = ndimage.gaussian_filter(noise, 1.5)
+    return np.clip(128 + 300 * smooth, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(ARCHITECTURE, [weights(0)], threads=1)
+
+
+def whole_map(predictor: Predictor, em: np.ndarray) -> np.ndarray:
+    """The section through the network at once, padded the same way."""
+    pad = [(HALO, HALO + -length % 8) for length in em.shape]
+    padded = np.pad(em, pad, mode="symmetric")
+    return predictor.tile(padded[None], HALO)[0, : em.shape[0], : em.shape[1]]
+
+
+@pytest.mark.parametrize("shape", [(90, 70), (33, 7), (64, 96)])
+def test_the_tiled_map_is_that_of_the_whole_section(
+    predictor: Predictor, shape: tuple[int, int]
+) -> None:
+    section = image(shape)
+    table = section_table(histogram(section))
+    tiled = predict_section(predictor, section, table, TILE, HALO)
+    whole = whole_map(predictor, table[section])
+    assert tiled.dtype == np.uint8
+    assert np.ptp(whole) > 100
+    assert np.abs(tiled.astype(int) - whole).max() <= 1
+    assert (tiled != whole).mean() < 0.01
+
+
+def test_with_less_context_it_would_not_be(predictor: Predictor) -> None:
+    section = image((96, 96))
+    em = section_table(histogram(section))[section]
+    whole = whole_map(predictor, em)
+    box = Box((0, 32, 32), (1, 64, 64))
+    seen = window(lambda b: em[None][b.slices], (1, 96, 96), box, TILE, 8)
+    tile = predictor.tile(seen[None], 8)[0]
+    assert np.abs(tile.astype(int) - whole[32:64, 32:64]).max() > 1
+
+
+def test_a_tile_is_the_same_whatever_read_it_and_whatever_is_beside_it(
+    predictor: Predictor,
+) -> None:
+    shape = (2, 100, 90)
+    volume = image(shape)
+    tables = [section_table(histogram(section)) for section in volume]
+    whole = np.stack(
+        [predict_section(predictor, s, t, TILE, HALO) for s, t in zip(volume, tables, strict=True)]
+    )
+    boxes = list(Grid(shape, (1, TILE, TILE)))
+    np.random.default_rng(0).shuffle(boxes)  # type: ignore[arg-type]
+    for group in (boxes[:3], boxes[3:4], boxes[4:11]):
+        seen = [
+            tables[b.start[0]][window(lambda box: volume[box.slices].copy(), shape, b, TILE, HALO)]
+            for b in group
+        ]
+        for box, tile in zip(group, predictor.tile(np.stack(seen), HALO), strict=True):
+            _, height, width = box.shape
+            assert np.array_equal(whole[box.slices][0], tile[:height, :width])
+
+
+def test_a_normalised_section_gives_the_same(predictor: Predictor) -> None:
+    section = image((40, 40))
+    table = section_table(histogram(section))
+    raw = predict_section(predictor, section, table, TILE, HALO)
+    assert np.array_equal(raw, predict_section(predictor, table[section], None, TILE, HALO))
+
+
+def probability(state: dict[str, torch.Tensor], em: np.ndarray) -> np.ndarray:
+    model = DCAN(ARCHITECTURE)
+    model.load_state_dict(state)
+    with torch.no_grad():
+        fused, _ = model(torch.from_numpy(em)[None, None])
+    return torch.softmax(fused, 1)[0, 1].numpy()
+
+
+def test_members_are_averaged_before_rounding_and_255_is_membrane() -> None:
+    em = image((144, 144)).astype(np.float32) / 128 - 1
+    members = [weights(seed) for seed in (1, 2, 3)]
+    found = Predictor(ARCHITECTURE, members, threads=1).tile(em[None], 8)[0]
+    mean = np.mean([probability(member, em) for member in members], axis=0)[8:-8, 8:-8]
+    assert np.abs(found - 255 * mean).max() < 0.5 + 1e-3
+    single = Predictor(ARCHITECTURE, members[:1], threads=1).tile(em[None], 8)[0]
+    assert (single != found).any()
+
+
+def test_eight_views_turn_with_the_image() -> None:
+    em = image((144, 144)).astype(np.float32) / 128 - 1
+    views = Predictor(ARCHITECTURE, [weights(0)], threads=1, views=8)
+    plain = Predictor(ARCHITECTURE, [weights(0)], threads=1)
+    turned = np.ascontiguousarray(np.rot90(em)[:, ::-1])
+    found, other = (views.tile(each[None], 8)[0].astype(int) for each in (em, turned))
+    assert np.abs(other - np.rot90(found)[:, ::-1]).max() <= 1
+    one, two = (plain.tile(each[None], 8)[0].astype(int) for each in (em, turned))
+    assert np.abs(two - np.rot90(one)[:, ::-1]).max() > 1
+
+
+def test_bfloat16_is_near_float32(predictor: Predictor) -> None:
+    em = (image((160, 160)).astype(np.float32) / 128 - 1)[None]
+    half = Predictor(ARCHITECTURE, [weights(0)], threads=1, dtype=torch.bfloat16)
+    one, two = (each.tile(em, HALO).astype(int) for each in (predictor, half))
+    assert 0 < np.abs(one - two).max() < 40
+    assert np.abs(one - two).mean() < 4
+
+
+def test_the_threads_are_those_asked_for() -> None:
+    torch.set_num_threads(1)
+    Predictor(ARCHITECTURE, [weights(0)], threads=2).tile(np.zeros((1, 32, 32), np.float32), 8)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_refused(predictor: Predictor, bad: float) -> None:
+    em = np.zeros((1, 144, 144), np.float32)
+    em[0, 70, 70] = bad
+    with pytest.raises(DcanError, match="not finite"):
+        predictor.tile(em, HALO)
+
+
+def test_a_constant_section_is_predicted(predictor: Predictor) -> None:
+    section = np.full((20, 20), 7, np.uint8)
+    found = predict_section(predictor, section, section_table(histogram(section)), TILE, HALO)
+    assert found.shape == (20, 20)
+    assert np.ptp(found[4:-4, 4:-4].astype(int)) <= np.ptp(found.astype(int)) < 255
+
+
+def test_no_member_and_a_small_halo_are_refused(predictor: Predictor) -> None:
+    with pytest.raises(DcanError, match="no member"):
+        Predictor(ARCHITECTURE, [])
+    with pytest.raises(DcanError, match="56 or more"):
+        predict_section(predictor, image((9, 9)).astype(np.float32), None, TILE, 48)

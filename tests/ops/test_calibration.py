@@ -1,0 +1,117 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dcan.errors import DcanError
+from dcan.ops import calibration
+from dcan.ops.calibration import SearchGrid, calibrate
+from dcan.ops.metrics import foreground_counts, rand_error
+from dcan.ops.sections import Fusion, segment
+
+GRID = SearchGrid(
+    sigma=(1.0, 0.0), depth=(3.0, 8.0), w_f=(0, 400, 700), t=(200, 300, 600), min_size=(0, 20)
+)
+
+
+def section(seed):
+    """Four noisy cells whose walls have holes, and their truth."""
+    rng = np.random.default_rng(seed)
+    truth = np.zeros((40, 40), np.int32)
+    for k, (y, x) in enumerate([(0, 0), (0, 21), (21, 0), (21, 21)], start=1):
+        truth[y : y + 19, x : x + 19] = k
+    clean = np.where(truth == 0, 180, 15)
+    clean[rng.integers(2, 17, 3), 19:21] = 40
+    return np.clip(clean + rng.normal(0, 6, truth.shape), 0, 255).astype(np.uint8), truth
+
+
+MAPS, TRUTHS = (list(part) for part in zip(*(section(seed) for seed in (0, 1)), strict=True))
+
+
+def slow_error(fusion):
+    return rand_error(
+        [
+            foreground_counts(truth, segment(u, fusion).labels)
+            for u, truth in zip(MAPS, TRUTHS, strict=True)
+        ]
+    )
+
+
+def test_the_surface_is_what_segmenting_each_choice_gives():
+    result = calibrate(MAPS, TRUTHS, GRID)
+    assert len(result.surface) == 2 * 2 * 3 * 3 * 2
+    assert len({score.fusion for score in result.surface}) == len(result.surface)
+    for score in result.surface:
+        assert score.rand_error == slow_error(score.fusion)
+    for score in result.membrane:
+        assert score.fusion.w_f == 0
+        assert score.rand_error == slow_error(score.fusion)
+    assert result.best.rand_error == min(score.rand_error for score in result.surface)
+    assert result.best.rand_error < min(score.rand_error for score in result.membrane)
+
+
+def test_choices_that_share_a_table_are_evaluated_once(monkeypatch):
+    seen = []
+    evaluate = calibration._rand_errors
+
+    def counted(sections, contours, inside, min_sizes):
+        seen.append(inside.tobytes())
+        return evaluate(sections, contours, inside, min_sizes)
+
+    monkeypatch.setattr(calibration, "_rand_errors", counted)
+    grid = replace(GRID, sigma=(1.0,), depth=(3.0,), w_f=(400, 600, 700), t=(300, 200))
+    result = calibrate(MAPS, TRUTHS, grid)
+    # w_f 400 with t 200 and w_f 700 with t 100 would share 1/3; here 600 with 200 and 400
+    # with 300 share 1/2
+    assert len(result.surface) == 3 * 2 * 2
+    assert len(seen) == len(set(seen))
+    assert len(seen) == 2 + 5
+
+
+def test_ties_go_by_the_stated_preference(monkeypatch):
+    monkeypatch.setattr(calibration, "rand_error", lambda counts: 0.5)
+    assert calibrate(MAPS, TRUTHS, GRID).best.fusion == Fusion(0.0, 3.0, 700, 300, 0)
+    two = replace(GRID, w_f=(800, 600), t=(400, 200))
+    assert calibrate(MAPS, TRUTHS, two).best.fusion == Fusion(0.0, 3.0, 600, 200, 0)
+
+
+def test_an_optimum_at_the_edge_is_reported():
+    grid = SearchGrid((1.0,), (0.5, 8.0), (700,), (100, 200, 300), (0, 20))
+    result = calibrate(MAPS, TRUTHS, grid)
+    depth = result.best.fusion.depth
+    assert f"depth {depth} is at the edge of 0.5..8.0: widen the grid" in result.remarks
+    assert not any(remark.startswith(("sigma", "w_f")) for remark in result.remarks)
+
+
+def test_an_edge_that_is_the_end_of_the_range_is_not():
+    grid = SearchGrid((0.0, 1.0), (0.0, 1.0), (0, 1000), (0, 1000), (0, 5))
+    remarks = calibrate(MAPS, TRUTHS, grid).remarks
+    assert not any(" 0 is at the edge" in r or "1000 is at the edge" in r for r in remarks)
+
+
+def test_a_map_without_influence_is_reported():
+    grid = SearchGrid((1.0,), (8.0,), (700,), (400,), (0,))
+    assert any("no influence" in remark for remark in calibrate(MAPS, TRUTHS, grid).remarks)
+    grid = replace(grid, t=(300,))
+    assert not any("no influence" in remark for remark in calibrate(MAPS, TRUTHS, grid).remarks)
+
+
+def test_a_watershed_that_adds_nothing_is_reported():
+    truth = [np.ones_like(truth) for truth in TRUTHS]
+    grid = SearchGrid((1.0,), (8.0,), (0, 700), (300, 1000), (0,))
+    assert any("w_f = 0" in remark for remark in calibrate(MAPS, truth, grid).remarks)
+    assert not any("w_f = 0" in r for r in calibrate(MAPS, TRUTHS, GRID).remarks)
+
+
+@pytest.mark.parametrize(
+    ("maps", "truths", "grid"),
+    [
+        (MAPS, TRUTHS, replace(GRID, t=())),
+        (MAPS, [np.zeros_like(truth) for truth in TRUTHS], GRID),
+        (MAPS, TRUTHS[:1], GRID),
+        (MAPS, TRUTHS, replace(GRID, w_f=(1001,))),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(maps, truths, grid):
+    with pytest.raises(DcanError):
+        calibrate(maps, truths, grid)

@@ -1,0 +1,38 @@
+# Needs: everything before. Makes: metrics.json and report.html.
+
+
+rule evaluate:
+    """Score the held-out sections against the truth."""
+    input:
+        receipts("predict", "relabel", "unite", "calibrate", "train"),
+    output:
+        receipt("evaluate"),
+        str(ROOT / "metrics.json"),
+    log:
+        log_of("evaluate"),
+    benchmark:
+        benchmark_of("evaluate")
+    resources:
+        mem_mb=mem_mb_network,
+        runtime=runtime,
+    params:
+        values=parameters("evaluate"),
+    shell:
+        "dcan evaluate -c {RESOLVED:q} --log {log:q}"
+
+
+rule report:
+    """Write the report."""
+    input:
+        receipts("evaluate", "link", "calibrate", "train"),
+    output:
+        str(ROOT / "report.html"),
+    log:
+        log_of("report"),
+    resources:
+        mem_mb=mem_mb_network,
+        runtime=runtime,
+    params:
+        version=STAGES["report"].version,
+    shell:
+        "dcan report -c {RESOLVED:q} --log {log:q}"

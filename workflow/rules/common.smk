@@ -1,0 +1,211 @@
+# Needs: the configuration. Makes: names of files, parameters and resources for the rules.
+
+import json
+import os
+import sys
+from pathlib import Path
+
+# A rule's command finds `dcan` beside the snakemake that runs it, activated or not.
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+)
+
+from dcan.config import STAGES, load, own, write
+from dcan.errors import DcanError
+
+
+def refuse(error):
+    """End with the one line that says what is wrong."""
+    print(f"dcan: error: {error}", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def configuration():
+    """The file of `--configfile`, or config/volume.yaml, under the values of `--config`."""
+    given = workflow.configfiles
+    if len(given) > 1:
+        refuse(
+            f"{len(given)} configuration files are given: a volume has one, give one"
+        )
+    path = given[0] if given else Path(workflow.basedir) / "config" / "volume.yaml"
+    return load(path, workflow.config_settings.config)
+
+
+try:
+    CONFIG = configuration()
+except DcanError as error:
+    refuse(error)
+
+ROOT = Path(CONFIG.output) / CONFIG.volume.name
+RESOLVED = str(ROOT / "config.yaml")
+BATCHES = CONFIG.blocks.batches
+GPUS = (
+    1  # asked for by jobs that use the network; set-resources of a profile changes it
+)
+PYRAMIDS = {
+    "em": "ingest",
+    "membrane": "predict",
+    "segments": "relabel",
+    "neurites": "unite",
+}
+READY = CONFIG.model.weights is not None
+LEARNS = bool(CONFIG.trained_on())
+
+
+wildcard_constraints:
+    batch=r"\d+",
+    member=r"\d+",
+    store="|".join(PYRAMIDS),
+    stage="|".join(name for name, stage in STAGES.items() if stage.batched),
+
+
+def receipt(stage):
+    """The receipt that vouches for a stage."""
+    return str(ROOT / "receipts" / f"{stage}.json")
+
+
+def receipts(*stages):
+    """The receipts of stages that another reads."""
+    return [receipt(stage) for stage in stages]
+
+
+def batches(stage):
+    """The receipts of all batches of a stage."""
+    return [str(ROOT / "receipts" / stage / f"batch-{i}.json") for i in range(BATCHES)]
+
+
+def batch_of(stage):
+    """The receipt of one batch of a stage."""
+    return str(ROOT / "receipts" / stage / "batch-{batch}.json")
+
+
+def sealed(wildcards):
+    """What must be done before a stage is vouched for."""
+    return batches(wildcards.stage)
+
+
+def pyramid_after(wildcards):
+    """The stage that fills level 0 of a store."""
+    return PYRAMIDS[wildcards.store]
+
+
+def pyramid_of(wildcards):
+    """What must be done before a store's levels are made."""
+    return receipts(PYRAMIDS[wildcards.store])
+
+
+def truth_needs():
+    """This volume's EM where it is trained on; the probe where other volumes are."""
+    return (
+        receipts("ingest", "survey")
+        if CONFIG.training.volumes is None
+        else receipts("probe")
+    )
+
+
+def weights_need():
+    """The members that are to be trained; nothing for ready weights."""
+    if READY:
+        return receipts("probe")
+    return [
+        str(ROOT / "receipts" / "train" / f"member-{member}.json")
+        for member in range(CONFIG.training.members)
+    ]
+
+
+def calibration_needs():
+    """Labelled sections and the network where there is something to search for."""
+    given = CONFIG.segmentation
+    values = (given.sigma, given.depth, given.w_f, given.t)
+    searched = given.calibration == "auto" and "auto" in values and LEARNS
+    return receipts("truth", "train", "resolve") if searched else receipts("probe")
+
+
+def log_of(stage):
+    """Where a job writes its log."""
+    return str(ROOT / "logs" / f"{stage}.log")
+
+
+def benchmark_of(stage):
+    """Where a job's time and memory are kept."""
+    return str(ROOT / "benchmarks" / f"{stage}.tsv")
+
+
+def parameters(stage):
+    """The values a stage uses and its version, as text: another text runs the stage again."""
+    return json.dumps(
+        {"version": STAGES[stage].version, **own(CONFIG, stage)}, sort_keys=True
+    )
+
+
+def source_hints():
+    """Cheap identities of the sources: where they change, the probe looks at the bytes."""
+    from dcan.steps.sources import hints
+
+    try:
+        return json.dumps(hints(CONFIG), sort_keys=True)
+    except DcanError as error:
+        refuse(error)
+
+
+def mem_mb(wildcards, attempt):
+    """Memory of a job of blocks: a few copies of each worker's block, doubled with each attempt."""
+    depth, height, width = CONFIG.blocks.shape
+    block = depth * height * width * 24 // 2**20
+    return (1500 + 2 * block) * 2 ** (attempt - 1)
+
+
+def mem_mb_global(wildcards, attempt):
+    """Memory of a step over tables."""
+    return 2000 * 2 ** (attempt - 1)
+
+
+def mem_mb_network(wildcards, attempt):
+    """Memory of a job that holds the network."""
+    return 6000 * 2 ** (attempt - 1)
+
+
+def runtime(wildcards, attempt):
+    """Minutes of a job of blocks."""
+    return 120 * attempt
+
+
+def runtime_train(wildcards, attempt):
+    """Minutes of a training."""
+    return 720 * attempt
+
+
+def name_messages():
+    """A rule's docstring is the message that is shown when it runs."""
+    for each in workflow.rules:
+        if each.docstring and not each.message:
+            text = " ".join(each.docstring.split())
+            names = "".join(
+                f", {name} {{wildcards.{name}}}" for name in sorted(each.wildcard_names)
+            )
+            each.message = f"{each.name}{names}: {text}"
+
+
+def start():
+    """Before the first job: every job reads the configuration as it was resolved here."""
+    write(CONFIG, Path(RESOLVED))
+
+
+def print_outputs():
+    """Where the results are."""
+    from dcan.steps.outputs import existing
+
+    lines = [f"  {path}  {what}" for path, what in existing(ROOT)]
+    print(
+        f"\n{CONFIG.volume.name}: done. Results:\n" + "\n".join(lines), file=sys.stderr
+    )
+
+
+def print_resume():
+    """How to go on."""
+    print(
+        f"\n{CONFIG.volume.name}: not finished. What is done is kept; logs are in {ROOT}/logs. "
+        "Mend the cause and give the same command again.",
+        file=sys.stderr,
+    )

@@ -1,0 +1,102 @@
+# Needs: the EM store, or the labelled volumes of training.volumes; or ready weights.
+# Makes: models/, calibration.json, and the record of what the network runs on.
+
+
+rule truth:
+    """Bring the labelled sections together, with targets and normalisation."""
+    input:
+        truth_needs(),
+    output:
+        receipt("truth"),
+    log:
+        log_of("truth"),
+    benchmark:
+        benchmark_of("truth")
+    resources:
+        mem_mb=mem_mb_network,
+        runtime=runtime,
+    params:
+        values=parameters("truth"),
+    shell:
+        "dcan truth -c {RESOLVED:q} --log {log:q}"
+
+
+rule train_member:
+    """Train one network of the ensemble."""
+    input:
+        receipts("truth"),
+    output:
+        str(ROOT / "receipts" / "train" / "member-{member}.json"),
+    log:
+        log_of("train-{member}"),
+    benchmark:
+        benchmark_of("train-{member}")
+    threads: CONFIG.training.threads
+    resources:
+        mem_mb=mem_mb_network,
+        runtime=runtime_train,
+        gpu=GPUS,
+    params:
+        values=parameters("train"),
+    shell:
+        "dcan train-member -c {RESOLVED:q} --member {wildcards.member} --log {log:q}"
+
+
+rule weights:
+    """Vouch for the networks, trained or given."""
+    input:
+        weights_need(),
+    output:
+        receipt("train"),
+    log:
+        log_of("weights"),
+    resources:
+        mem_mb=mem_mb_global,
+        runtime=runtime,
+    params:
+        weights=str(CONFIG.model.weights),
+        members=CONFIG.training.members,
+    shell:
+        "dcan weights -c {RESOLVED:q} --log {log:q}"
+
+
+rule resolve:
+    """Find out what the network runs on, once for the volume."""
+    input:
+        receipts("probe"),
+    output:
+        receipt("resolve"),
+    log:
+        log_of("resolve"),
+    benchmark:
+        benchmark_of("resolve")
+    resources:
+        mem_mb=mem_mb_network,
+        runtime=runtime,
+        gpu=GPUS,
+    params:
+        values=parameters("resolve"),
+    shell:
+        "dcan resolve -c {RESOLVED:q} --log {log:q}"
+
+
+rule calibrate:
+    """Choose sigma, depth, w_f and t on the validation sections."""
+    input:
+        calibration_needs(),
+    output:
+        receipt("calibrate"),
+        str(ROOT / "calibration.json"),
+    log:
+        log_of("calibrate"),
+    benchmark:
+        benchmark_of("calibrate")
+    threads: CONFIG.prediction.threads
+    resources:
+        mem_mb=mem_mb_network,
+        runtime=runtime,
+        gpu=GPUS,
+    params:
+        values=parameters("calibrate"),
+    shell:
+        "dcan calibrate -c {RESOLVED:q} --log {log:q}"

@@ -1,0 +1,106 @@
+# Needs: local segments and their tables. Makes: labels/segments and labels/neurites.
+
+
+rule stitch:
+    """Unite segments across the faces of blocks and name them."""
+    input:
+        receipts("fuse"),
+    output:
+        receipt("stitch"),
+    log:
+        log_of("stitch"),
+    benchmark:
+        benchmark_of("stitch")
+    threads: 2
+    resources:
+        mem_mb=mem_mb_global,
+        runtime=runtime,
+    params:
+        values=parameters("stitch"),
+    shell:
+        "dcan stitch -c {RESOLVED:q} --workers {threads} --log {log:q}"
+
+
+rule relabel:
+    """Write the segments of a batch of blocks under their global names."""
+    input:
+        receipts("stitch"),
+    output:
+        batch_of("relabel"),
+    log:
+        log_of("relabel-{batch}"),
+    benchmark:
+        benchmark_of("relabel-{batch}")
+    threads: 2
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        values=parameters("relabel"),
+        batches=BATCHES,
+    shell:
+        "dcan relabel -c {RESOLVED:q} --batch {wildcards.batch}/{params.batches}"
+        " --workers {threads} --log {log:q}"
+
+
+rule overlap:
+    """Count what segments of consecutive sections share, drift taken out."""
+    input:
+        receipts("relabel", "drift"),
+    output:
+        batch_of("overlap"),
+    log:
+        log_of("overlap-{batch}"),
+    benchmark:
+        benchmark_of("overlap-{batch}")
+    threads: 2
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        values=parameters("overlap"),
+        batches=BATCHES,
+    shell:
+        "dcan overlap -c {RESOLVED:q} --batch {wildcards.batch}/{params.batches}"
+        " --workers {threads} --log {log:q}"
+
+
+rule link:
+    """Link segments of consecutive sections into neurites."""
+    input:
+        receipts("stitch", "overlap"),
+    output:
+        receipt("link"),
+    log:
+        log_of("link"),
+    benchmark:
+        benchmark_of("link")
+    resources:
+        mem_mb=mem_mb_global,
+        runtime=runtime,
+    params:
+        values=parameters("link"),
+    shell:
+        "dcan link -c {RESOLVED:q} --log {log:q}"
+
+
+rule unite:
+    """Write the neurites of a batch of blocks."""
+    input:
+        receipts("relabel", "link"),
+    output:
+        batch_of("unite"),
+    log:
+        log_of("unite-{batch}"),
+    benchmark:
+        benchmark_of("unite-{batch}")
+    threads: 2
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        values=parameters("unite"),
+        batches=BATCHES,
+    shell:
+        "dcan unite -c {RESOLVED:q} --batch {wildcards.batch}/{params.batches}"
+        " --workers {threads} --log {log:q}"
