@@ -117,10 +117,10 @@ def load_state(path: Path) -> tuple[Tensors, dict[str, JsonValue]]:
 
 def _save(path: Path, kind: str, tensors: Mapping[str, Tensor], plain: dict[str, JsonValue]) -> str:
     text = json.dumps({"format": 1, "kind": kind, "meta": plain}, sort_keys=True, allow_nan=False)
-    ordered = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
-    sha256 = _digest(text, ordered)
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    sha256 = _digest(text, stored)
     # One key: the order of several is random, and equal weights are equal files.
-    data = safetensors.torch.save(ordered, {"dcan": f"{sha256} {text}"})
+    data = safetensors.torch.save(stored, {"dcan": f"{sha256} {text}"})
     with replacing(path) as temporary:
         temporary.write_bytes(data)
     return sha256

@@ -58,9 +58,18 @@ def plain(found: list[Record]) -> list[Record]:
     return [dataclasses.replace(record, seconds=0.0, state=None) for record in found]
 
 
-@pytest.mark.parametrize("rule", ["adam-cosine", "paper"])
-def test_a_resumed_training_is_bit_identical(rule: str, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(RECIPE, rule=rule)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rule": "adam-cosine"},
+        {"rule": "paper"},
+        {"learning_rate": 0.0},  # the best is that of before the stop
+    ],
+)
+def test_a_resumed_training_is_bit_identical(
+    change: dict[str, str | float], tmp_path: Path
+) -> None:
+    recipe = dataclasses.replace(RECIPE, **change)  # type: ignore[arg-type]
     straight = records(recipe)
     running = train(ARCHITECTURE, recipe, SECTIONS, VALIDATION)
     for record in running:
@@ -173,9 +182,11 @@ def test_kernels_and_threads_are_fixed() -> None:
     assert torch.get_num_threads() == 1
 
 
-def test_divergence_is_said() -> None:
-    with pytest.raises(DcanError, match="diverged"):
-        records(dataclasses.replace(RECIPE, rule="paper", learning_rate=1e12))
+@pytest.mark.parametrize(("validation", "named"), [([], "loss of step"), (VALIDATION, "valid")])
+def test_divergence_is_said(validation: list[Section], named: str) -> None:
+    recipe = dataclasses.replace(RECIPE, rule="paper", learning_rate=1e12, validate_every=1)
+    with pytest.raises(DcanError, match=f"diverged: the {named}"):
+        records(recipe, validation)
 
 
 @pytest.mark.parametrize("which", ["training", "validation"])

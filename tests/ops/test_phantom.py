@@ -93,11 +93,12 @@ def test_seeds_differ_and_a_seed_repeats():
 
 
 @pytest.mark.parametrize("shape", [(8, 64, 64), (16, 128, 192)])
-@pytest.mark.parametrize("seed", range(6))
-def test_small_volumes_have_several_neurites_in_every_section(shape, seed):
-    neurites = whole(shape, seed).neurites
-    for z in set(range(shape[0])) - set(phantom.missing_sections(shape, seed)):
-        assert (np.unique(neurites[z], return_counts=True)[1] >= 40).sum() >= 4
+def test_small_volumes_have_several_neurites_in_every_section(shape):
+    for seed in range(40):
+        z = seed % 4
+        box = Box((z, 0, 0), (z + 1, *shape[1:]))
+        neurites = phantom.render(shape, seed, box).neurites
+        assert (np.unique(neurites, return_counts=True)[1] >= 40).sum() >= 4
 
 
 def test_a_neurite_branches_two_profiles_here_one_there_connected_in_depth():

@@ -1,0 +1,1 @@
+"""Speed as ratios against named peers, both sides interleaved in one run."""

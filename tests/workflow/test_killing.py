@@ -1,0 +1,47 @@
+"""The whole run killed in the middle of each stage, then the same command, nothing else."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from tests.workflow.conftest import Project
+
+# The storage operation of a job of each stage at which the process group is killed.
+KILLS = {
+    "probe": 1,
+    "allocate": 5,
+    "ingest": 4,
+    "survey": 2,
+    "truth": 9,
+    "train": 7,
+    "resolve": 2,
+    "calibrate": 2,
+    "predict": 5,
+    "drift": 6,
+    "flood": 8,
+    "merge": 7,
+    "fuse": 9,
+    "stitch": 7,
+    "relabel": 6,
+    "overlap": 7,
+    "link": 3,
+    "unite": 6,
+    "evaluate": 2,
+    "report": 2,
+}
+
+
+def test_killed_in_each_stage_and_run_again_gives_the_same(tiny: Project, tmp_path: Path) -> None:
+    project = Project(tmp_path / "killed")
+    for stage, operation in KILLS.items():
+        killed = project.snakemake(env={"DCAN_FAILPOINT": f"{stage}:{operation}"})
+        assert killed.returncode == -signal.SIGKILL, (stage, killed.stdout + killed.stderr)
+    done = project.snakemake()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert project.outputs() == tiny.outputs()
+    verified = project.dcan("verify", "-c", "volume.yaml")
+    assert verified.returncode == 0, verified.stderr
+    assert "in no receipt" not in verified.stderr
+    left = [p for p in project.results.rglob("*") if p.name.endswith((".part", ".claim"))]
+    assert left == []
