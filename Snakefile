@@ -23,7 +23,7 @@ rule all:
     """Everything: segments, neurites, their pyramids, metrics and the report."""
     input:
         rules.report.output,
-        expand(receipt("pyramid_{store}"), store=PYRAMIDS),
+        every_receipt(),
 
 
 rule train:

@@ -37,8 +37,13 @@ class Box:
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
-        """For indexing an array of the whole volume."""
+        """For indexing an array of the whole volume.
+
+        Raises ValueError for a box that begins before it: an array would count from its end.
+        """
         (z, y, x), (d, h, w) = self.start, self.stop
+        if min(self.start) < 0:
+            raise ValueError(f"box {self.key} begins before the array that it is to index")
         return slice(z, d), slice(y, h), slice(x, w)
 
     def intersect(self, other: Box) -> Box:
@@ -54,15 +59,15 @@ class Box:
         return Box(cast(Triple, start), cast(Triple, stop))
 
     def within(self, outer: Box) -> tuple[slice, slice, slice]:
-        """For indexing an array that holds the voxels of `outer`."""
+        """For indexing an array that holds the voxels of `outer`; raises ValueError as `slices`."""
         return Box(
             cast(Triple, tuple(a - o for a, o in zip(self.start, outer.start, strict=True))),
             cast(Triple, tuple(b - o for b, o in zip(self.stop, outer.start, strict=True))),
         ).slices
 
     def contains(self, other: Box) -> bool:
-        """Whether every voxel of `other` lies in this box."""
-        return self.intersect(other) == other
+        """Whether every voxel of `other` lies in this box; so it is where `other` is empty."""
+        return other.size == 0 or self.intersect(other) == other
 
     @property
     def key(self) -> str:

@@ -70,6 +70,12 @@ def _overlay(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _section(value: object) -> object:
+    """A value of `--config`: Snakemake gives a section as the text of its YAML."""
+    nested = isinstance(value, str) and value.startswith(("{", "["))
+    return yaml12.read(str(value)) if nested else value
+
+
 def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
     """Read a configuration file; `overrides` (from `--config`) are laid over it, key by key.
 
@@ -79,7 +85,8 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config
     Raises DcanError, one line: unreadable, not YAML, doubled, unknown, mistyped, out of range.
     """
     raw = _raw(Path(path))
-    return parse(_overlay(raw, overrides or {}), str(path))
+    over = {key: _section(value) for key, value in (overrides or {}).items()}
+    return parse(_overlay(raw, over), str(path))
 
 
 def write(config: Config, path: Path) -> None:

@@ -20,7 +20,6 @@ RULES = {
     "int_from_float": "give an integer",
     "int_parsing_size": "give a smaller integer",
     "float_type": "give a smaller number",
-    "bool_type": "give true or false",
     "finite_number": "give a finite number",
     "greater_than": "give a number above {gt}",
     "greater_than_equal": "give {ge} or more",
@@ -31,8 +30,9 @@ RULES = {
     "tuple_type": TRIPLE,
     "too_long": TRIPLE,
 }
-"""The rule that is broken, by pydantic's name of the error. Every tuple of the model is a triple."""
+"""The rule that is broken, by pydantic's name of the error. Every tuple is a triple."""
 
+UNHELD = ("missing", "invalid_key")  # errors about a key that cannot be looked up
 MOST = 9  # items of a value that are shown
 LONGEST = 60  # characters of a text that are shown
 
@@ -95,7 +95,7 @@ def _written(location: Path, kind: str, raw: object) -> tuple[Path, object]:
         if inside or (isinstance(held, list | tuple) and part in range(len(held))):
             path.append(part)
             held = held[part]  # type: ignore[index]
-        elif kind == "missing" and number == len(location) and isinstance(held, Mapping):
+        elif kind in UNHELD and number == len(location) and isinstance(held, Mapping):
             path.append(part)
     return tuple(path), held
 

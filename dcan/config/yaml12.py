@@ -21,7 +21,8 @@ _TEXT = "tag:yaml.org,2002:str"
 
 
 def _at(node: yaml.Node | yaml.Event) -> str:
-    return f"line {node.start_mark.line + 1}"
+    mark = node.start_mark
+    return f"line {mark.line + 1}" if mark else "somewhere"
 
 
 class _Loader(yaml.SafeLoader):
@@ -31,10 +32,10 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             raise DcanError(f"{_at(event)}: *{event.anchor} is an alias: write the value out")
-        if getattr(event, "tag", None) is not None:
+        if event.tag is not None:
             raise DcanError(f"{_at(event)}: {event.tag} is a tag: write the plain value")
         if self.depth == DEEPEST:
             raise DcanError(f"{_at(event)}: more than {DEEPEST} levels deep: the model has five")

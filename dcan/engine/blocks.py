@@ -8,12 +8,17 @@ itself and returns a small record.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from dcan.errors import DcanError
+
+if TYPE_CHECKING:
+    from distributed import Future
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -21,38 +26,47 @@ R = TypeVar("R")
 AHEAD = 2  # tasks waiting for each worker, so that none idles while the driver records
 _log = logging.getLogger("dcan")
 
+_here: dict[str, Callable[[Any], Any]] = {}
+
+
+class _NotStarted:
+    """What a task returns that came up after its run had ended."""
+
+
+def _do_here(run_id: str, item: object) -> object:
+    work = _here.get(run_id)
+    return _NotStarted() if work is None else work(item)
+
 
 @contextmanager
-def _client(workers: int, scheduler: str | None) -> Iterator[object]:
-    # Imported here because a job without anything to do should not wait a second for it.
-    import dask
-    from distributed import Client, LocalCluster
+def _named(work: Callable[[T], R]) -> Iterator[str]:
+    """A name by which threads of this process find `work`, until it is taken from them.
 
-    dask.config.set(
-        {"distributed.admin.tick.limit": "1h", "distributed.scheduler.allowed-failures": 0}
-    )
-    if scheduler is not None:
-        try:
-            with Client(scheduler, timeout="30s") as client:
-                yield client
-        except (OSError, TimeoutError, ValueError) as error:
-            raise DcanError(
-                f"engine.scheduler {scheduler}: no Dask scheduler answers ({error}): start one, "
-                "or set engine.scheduler to null to use the job's own threads"
-            ) from None
-        return
-    with (
-        LocalCluster(
-            n_workers=1,
-            threads_per_worker=workers,
-            processes=False,
-            dashboard_address=None,
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    It may hold the tables of all blocks, which need not be copied into each task.
+    """
+    run_id = uuid.uuid4().hex
+    _here[run_id] = work
+    try:
+        yield run_id
+    finally:
+        _here.pop(run_id, None)
+
+
+def _key(item: object) -> str:
+    return str(getattr(item, "key", item))
+
+
+def _error(future: Future) -> BaseException | None:
+    if future.status == "finished":
+        return None
+    if future.status == "error":
+        return cast(BaseException, future.exception())
+    return RuntimeError(f"Dask calls it {future.status}: the scheduler may have ended")
+
+
+def _log_failure(stage: str, key: str, error: BaseException) -> None:
+    defect = None if isinstance(error, DcanError) else error
+    _log.error("%s: block %s failed: %s", stage, key, error, exc_info=defect)
 
 
 def _failure(stage: str, failed: dict[str, BaseException]) -> DcanError:
@@ -76,34 +90,40 @@ def run(
     """Yield `work(item)` of every item, in the order in which they finish.
 
     `work` runs on `workers` threads of this process, or on the workers of the Dask scheduler
-    at an address. After a failure no new item is started, those under way are still
-    yielded, and then DcanError names what failed.
+    at an address, and is then copied to them with each item. No more than 1 + AHEAD items for
+    each worker are drawn and not yielded yet.
+
+    After a failure no item is drawn, and on threads none of those drawn is started. Those
+    under way are still yielded; then DcanError names what failed, by its `key` where it has one.
     """
+    # Imported here because a job without anything to do should not wait a second for it.
     from distributed import as_completed
+
+    from dcan.engine import cluster
 
     waiting = iter(items)
     failed: dict[str, BaseException] = {}
-    with _client(workers, scheduler) as client:
-        under_way = {}
+    dask = cluster.threads(workers) if scheduler is None else cluster.connected(scheduler)
+    with _named(work) as run_id, dask as client:
+        task = partial(_do_here, run_id) if scheduler is None else work
+        under_way: dict[Future, T] = {}
 
-        def submit(count: int) -> list[object]:
-            futures = []
-            for item in islice(waiting, count):
-                future = client.submit(work, item, pure=False)  # type: ignore[attr-defined]
-                under_way[future] = item
-                futures.append(future)
-            return futures
+        def start(count: int) -> list[Future]:
+            futures = {client.submit(task, i, pure=False): i for i in islice(waiting, count)}
+            under_way.update(futures)
+            return list(futures)
 
-        window = as_completed(submit(workers * (1 + AHEAD)))
+        window = as_completed(start(workers * (1 + AHEAD)))
         for future in window:
-            item = under_way.pop(future)
-            if future.status == "finished":
-                yield future.result()
-            else:
-                failed[str(item)] = future.exception()
-                _log.error("%s failed", item, exc_info=future.exception())
+            key = _key(under_way.pop(future))
+            if error := _error(future):
+                _here.pop(run_id, None)
+                failed[key] = error
+                _log_failure(stage, key, error)
+            elif not isinstance(result := future.result(), _NotStarted):
+                yield result
             future.release()
             if not failed:
-                window.update(submit(1))
+                window.update(start(1))
     if failed:
         raise _failure(stage, failed)

@@ -42,7 +42,7 @@ class Rule:
 RULES = {
     # Stated: the division by 10 every 2000 steps. The rest is that of networks of its time.
     "paper": Rule("sgd", "steps", start=0.01, decay=5e-4),
-    "adam-cosine": Rule("adam", "cosine", start=1e-3, decay=1e-2, warmup=50),
+    "adam-cosine": Rule("adam", "cosine", start=3e-3, decay=1e-2, warmup=50),
 }
 
 

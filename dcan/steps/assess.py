@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from dcan.ops.targets import NEURITE, objects, target
 from dcan.steps.segment import thousandths
 from dcan.steps.sources import opened
 from dcan.steps.truth import fingerprint_of
-from dcan.steps.vouching import Progress, check_inputs, vouch, working
+from dcan.steps.vouching import Progress, check_inputs, remembered, vouch, working
 from dcan.steps.workspace import Workspace
 from dcan.storage.objects import seal_file, write_text
 from dcan.storage.receipts import Entry
@@ -151,7 +152,10 @@ def evaluate(space: Workspace) -> None:
             record: dict[str, Any] = {"absent": absent(space)}
             _log.info("evaluate: %s, so there are no metrics", record["absent"])
         else:
-            record = _metrics(space, truth, evaluation)
+            fingerprint = space.fingerprint("evaluate")
+            record = remembered(
+                space, "evaluate", fingerprint, partial(_metrics, space, truth, evaluation)
+            )
         path = space.root / "metrics.json"
         write_text(path, json.dumps(record, indent=1) + "\n")
         entry = Entry("metrics", (seal_file(space.root, path),))

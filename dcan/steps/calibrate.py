@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from dcan.ops.calibration import SearchGrid
 from dcan.ops.targets import objects
 from dcan.steps.train import members
 from dcan.steps.truth import labelled
-from dcan.steps.vouching import Progress, check_inputs, vouch, working
+from dcan.steps.vouching import Progress, check_inputs, remembered, vouch, working
 from dcan.steps.workspace import Workspace
 from dcan.storage.objects import seal_file, write_text
 from dcan.storage.receipts import Entry, digest
@@ -26,7 +27,7 @@ from dcan.storage.receipts import Entry, digest
 _log = logging.getLogger("dcan")
 
 SIGMAS = (0.5, 1.0, 1.5, 2.0, 3.0)
-DEPTHS = (1.0, 3.0, 8.0, 16.0, 32.0)
+DEPTHS = (1.0, 3.0, 8.0, 16.0, 32.0, 64.0)
 WEIGHTS = (0, 300, 500, 700, 900, 1000)  # w_f in thousandths
 THRESHOLDS = (100, 200, 300, 400, 500, 600, 700, 800, 900)  # t in thousandths
 NAMES = ("sigma", "depth", "w_f", "t")
@@ -106,7 +107,10 @@ def _grid(fixed: dict[str, float], min_size: int) -> SearchGrid:
 def _search(space: Workspace, fixed: dict[str, float]) -> dict[str, Any]:
     check_inputs(space, "truth", "train")
     given = space.config.prediction
-    sections = [section for _, section in labelled(space, validation=True)]
+    found_sections = labelled(space, validation=True)
+    sections = [section for _, section in found_sections]
+    learned = set(space.receipt("train").values["sections"])
+    seen = [index for index, (sha256, _) in enumerate(found_sections) if sha256 in learned]
     network = predictor(space)
     progress = Progress("calibrate: maps", len(sections))
     maps = []
@@ -117,7 +121,13 @@ def _search(space: Workspace, fixed: dict[str, float]) -> dict[str, Any]:
     grid = _grid(fixed, space.config.segmentation.min_size)
     found = calibration.calibrate(maps, truths, grid)
     best = found.best.fusion
-    for remark in found.remarks:
+    remarks = list(found.remarks)
+    if seen:
+        remarks.append(
+            f"{len(seen)} of the {len(sections)} sections were seen in training: the error is too "
+            "good, calibrate on others"
+        )
+    for remark in remarks:
         _log.warning("calibrate: %s", remark)
     return {
         "chosen": {
@@ -133,7 +143,8 @@ def _search(space: Workspace, fixed: dict[str, float]) -> dict[str, Any]:
             for s in found.surface
         ],
         "p": [[s.fusion.t / 1000, s.rand_error] for s in found.membrane],
-        "remarks": list(found.remarks),
+        "remarks": remarks,
+        "seen_in_training": len(seen),
         "sections": [v["validation"] for v in space.receipt("truth").values["volumes"]],
         "weights": space.receipt("train").values["sha256"],
         "from": "validation sections",
@@ -151,7 +162,8 @@ def calibrate(space: Workspace) -> None:
         elif len(fixed) == len(NAMES):
             record = {"chosen": fixed, "from": "the configuration"}
         elif space.config.trained_on():
-            record = _search(space, fixed)
+            fingerprint = space.fingerprint("calibrate")
+            record = remembered(space, "calibrate", fingerprint, partial(_search, space, fixed))
         else:
             open_values = ", ".join(name for name in NAMES if name not in fixed)
             raise DcanError(

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dcan.config import STAGES, schema
+from dcan.config import STAGES, Config, schema
 from dcan.geometry import Grid, Triple
-from dcan.steps.probe import check_cut
+from dcan.steps.probe import STORES, check_cut
 from dcan.steps.sources import opened
 from dcan.steps.workspace import Workspace
 from dcan.storage.volumes import level_shapes
@@ -24,6 +24,16 @@ def schema_text() -> str:
 def _clipped(step: Triple, shape: Triple) -> Triple:
     depth, height, width = (min(s, n) for s, n in zip(step, shape, strict=True))
     return depth, height, width
+
+
+def _jobs(config: Config) -> int:
+    """Jobs of a whole run: batches and a seal, members, pyramids, and one of each other stage."""
+    batched = [name for name, stage in STAGES.items() if stage.batched]
+    others = [name for name in STAGES if name not in batched and name not in ("train", "pyramid")]
+    members = 0 if config.model.weights else config.training.members
+    learned = 0 if config.trained_on() else 1  # no truth to bring together
+    blocks = len(batched) * (config.blocks.batches + 1)
+    return blocks + len(others) - learned + members + 1 + len(STORES)
 
 
 def figures(space: Workspace) -> dict[str, Any]:
@@ -40,7 +50,6 @@ def figures(space: Workspace) -> dict[str, Any]:
     block, shard = (_clipped(s, shape) for s in (config.blocks.shape, config.storage.shard))
     tile, halo = config.prediction.tile, config.prediction.halo
     tiles = len(Grid(shape, (1, tile, tile)))
-    batched = [name for name, stage in STAGES.items() if stage.batched]
     pyramid = sum(prod(level) for level in level_shapes(shape)) / voxels
     em = np.dtype(source.dtype).itemsize
     stores = {
@@ -55,7 +64,7 @@ def figures(space: Workspace) -> dict[str, Any]:
         "voxels": voxels,
         "blocks": len(Grid(shape, block)),
         "batches": config.blocks.batches,
-        "jobs": len(batched) * (config.blocks.batches + 1) + len(STAGES) - len(batched),
+        "jobs": _jobs(config),
         "shards": len(Grid(shape, shard)),
         "tiles": tiles,
         "halo_cost": round(tiles * (tile + 2 * halo) ** 2 / voxels, 3),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import lcm
 from typing import Any
 
 from dcan.config import Config, Truth
@@ -12,6 +13,7 @@ from dcan.geometry import Triple
 from dcan.steps.sources import sources
 from dcan.steps.vouching import vouch, working
 from dcan.steps.workspace import MEMBRANE_ABSENT, Workspace
+from dcan.storage.objects import Stored
 from dcan.storage.receipts import Entry, digest
 from dcan.storage.sources import content, open_source
 from dcan.storage.volumes import (
@@ -40,8 +42,9 @@ def check_cut(config: Config, shape: Triple) -> None:
     """
     block, shard = config.blocks.shape, config.storage.shard
     tile = config.prediction.tile
+    unit = (shard[0], lcm(shard[1], tile), lcm(shard[2], tile))
+    legal = list(nearest_legal(block, unit, shape))
     for axis, (b, s, n) in enumerate(zip(block, shard, shape, strict=True)):
-        legal = list(nearest_legal(block, shard, shape))
         if b < n and b % s:
             raise DcanError(
                 f"blocks.shape is {list(block)}: {b} along {'zyx'[axis]} is neither whole shards "
@@ -49,11 +52,10 @@ def check_cut(config: Config, shape: Triple) -> None:
                 f"that is: {legal}"
             )
         if axis and b < n and b % tile:
-            unit = (shard[0], max(shard[1], tile), max(shard[2], tile))
             raise DcanError(
                 f"prediction.tile is {tile}: it neither divides blocks.shape {list(block)} along "
                 f"{'zyx'[axis]} nor do the blocks span that axis ({n}): give blocks.shape "
-                f"{list(nearest_legal(block, unit, shape))} or a tile that divides"
+                f"{legal} or a tile that divides"
             )
 
 
@@ -126,6 +128,21 @@ STORES = {
 SCRATCH = "scratch/segments"
 
 
+def _put_array(space: Workspace, path: str, text: str) -> Stored:
+    """Write an array's metadata; refuse where data of another shape or shard lies there.
+
+    Raises DcanError: chunks written under other metadata would be read as something else.
+    """
+    folder = space.root / path
+    file = folder / "zarr.json"
+    if (folder / "c").exists() and file.exists() and file.read_text(encoding="utf-8") != text:
+        raise DcanError(
+            f"{folder} holds data of another shape, dtype or storage.shard: set these back, give "
+            f"another volume.name, or remove {space.root} to begin anew"
+        )
+    return put_metadata(space.root, path, text)
+
+
 def allocate(space: Workspace) -> None:
     """Write the metadata of every store, once, before any job writes into one."""
     with working(space, "allocate"):
@@ -146,10 +163,10 @@ def allocate(space: Workspace) -> None:
             for level, size in enumerate(shapes):
                 effort = 1 if kind == "image" else 3
                 text = array_metadata(size, dtypes.get(name, "uint64"), shard, fill, effort)
-                written.append(put_metadata(root, f"{path}/{level}", text))
+                written.append(_put_array(space, f"{path}/{level}", text))
         labels = {"ome": {"version": "0.5", "labels": ["segments", "neurites"]}}
         written.append(put_metadata(root, "em.ome.zarr/labels", group_metadata(labels)))
         scratch = array_metadata(shape, "uint32", shard, 0, 1)
-        written.append(put_metadata(root, SCRATCH, scratch))
+        written.append(_put_array(space, SCRATCH, scratch))
         entry = Entry("metadata", tuple(written))
         vouch(space, "allocate", space.fingerprint("allocate"), {}, entries=(entry,))

@@ -45,6 +45,11 @@ def score(labels: str, proposal: str, *, as_json: bool = False) -> str:
             f"--labels has shape {truth.shape} and --proposal {found.shape}: give stacks of one "
             "shape (z, y, x)"
         )
+    if len(np.unique(truth)) > 2:
+        raise DcanError(
+            f"--labels holds {len(np.unique(truth))} values: give a binary stack, white = neurite "
+            "and 0 = membrane"
+        )
     on = np.stack([target(section, "membranes") == NEURITE for section in truth])
     values, thresholds = _proposal(found)
     scores = score_stack(on, values, thresholds=thresholds)

@@ -8,25 +8,33 @@ all the same: shards are written whole, renamed, with identical bytes.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
 from dcan.errors import DcanError
+from dcan.storage.objects import cannot_write
 
 BEAT = 15.0  # seconds between touches
 SILENCE = 120.0  # seconds after which a holder on another host is taken for dead
+PAUSE = 0.5  # seconds between looks at a claim that is held
+
+Holder = dict[str, object]
+
+_log = logging.getLogger("dcan")
 
 
-def _self() -> dict[str, object]:
+def _self() -> Holder:
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -35,77 +43,108 @@ def _self() -> dict[str, object]:
     }
 
 
-def _alive(holder: dict[str, object], path: Path) -> bool:
+def _alive(holder: Holder, path: Path, now: float) -> bool:
+    """Whether a claim's holder lives; `now` is by the clock that dates the claim's file."""
     if holder.get("host") != socket.gethostname():
-        return time.time() - path.stat().st_mtime < SILENCE
+        return now - path.stat().st_mtime < SILENCE
     try:
         process = psutil.Process(int(str(holder.get("pid"))))
-        running = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        return bool(running) and abs(process.create_time() - float(str(holder["started"]))) < 1
-    except (psutil.Error, ValueError, KeyError):
+        started = float(process.create_time())
+        return (
+            process.status() != psutil.STATUS_ZOMBIE
+            and abs(started - float(str(holder.get("started")))) < 1
+        )
+    except (psutil.Error, ValueError, OverflowError):
         return False
 
 
-def _holder(path: Path) -> dict[str, object]:
+def _holder(path: Path) -> Holder:
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # torn by a power cut: nobody's
+    except (OSError, ValueError, RecursionError):
+        return {}  # none, or torn by a power cut: nobody's
     return read if isinstance(read, dict) else {}
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Between looking at a claim and writing it, nobody else does; the kernel frees the lock."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _alone(folder: Path) -> Iterator[float]:
+    """Between looking at a claim and writing it, nobody else does; the kernel frees the lock.
+
+    Yields the time by the clock of the file system, which may not be this host's.
+    """
+    # A file open for writing: over NFS a folder cannot be locked.
+    descriptor = os.open(folder / "claims.lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            _log.warning("%s: this file system has no locks: start one run at a time", folder)
+        os.utime(descriptor)
+        yield os.fstat(descriptor).st_mtime
     finally:
         os.close(descriptor)
 
 
-def _take(path: Path, what: str, wait: float) -> None:
+def _refusal(what: str, holder: Holder) -> str:
+    job = f", Slurm job {holder['job']}" if holder.get("job") else ""
+    return f"{what} is being worked on by process {holder.get('pid')} on {holder.get('host')}{job}"
+
+
+def _take(path: Path, what: str, wait: float) -> Holder:
     """Write our claim, once no living holder is left; the lock covers looking and writing."""
+    mine = _self()
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait
+    told = False
     while True:
-        with _alone(path.parent):
-            holder = _holder(path) if path.exists() else {}
-            if not holder or not _alive(holder, path):
-                path.write_text(json.dumps(_self()), encoding="utf-8")
-                return
-        if time.monotonic() >= deadline:
-            job = f", Slurm job {holder['job']}" if holder.get("job") else ""
+        with _alone(path.parent) as now:
+            holder = _holder(path)
+            if not holder or not _alive(holder, path, now):
+                path.write_text(json.dumps(mine), encoding="utf-8")
+                return mine
+        left = deadline - time.monotonic()
+        if left <= 0:
             raise DcanError(
-                f"{what} is being worked on by process {holder.get('pid')} on "
-                f"{holder.get('host')}{job}: wait for it or end it, then give the same "
-                "command again"
+                f"{_refusal(what, holder)}: wait for it or end it, then give the same command again"
             )
-        time.sleep(0.5)
+        if not told:
+            _log.info("%s: waiting up to %.0f s", _refusal(what, holder), left)
+            told = True
+        time.sleep(min(left, PAUSE))
 
 
-def _beat(path: Path, stop: threading.Event) -> None:
+def _release(path: Path, mine: Holder) -> None:
+    with suppress(OSError), _alone(path.parent):  # an output folder that was removed needs none
+        if _holder(path) == mine:
+            path.unlink(missing_ok=True)
+
+
+def _beat(path: Path, mine: Holder, stop: threading.Event) -> None:
     while not stop.wait(BEAT):
-        if path.exists():
-            os.utime(path)
+        with suppress(OSError):
+            if _holder(path) == mine:
+                os.utime(path)
 
 
 @contextmanager
 def claim(path: Path, what: str, wait: float = 20.0) -> Iterator[None]:
     """Hold the claim at `path` for the body; `what` names the work in the refusal.
 
-    Raises DcanError when another living process holds it for longer than `wait` seconds.
+    Raises DcanError when another living process holds it for longer than `wait` seconds, or
+    when the file system refuses.
     """
-    _take(path, what, wait)
+    try:
+        mine = _take(path, what, wait)
+    except OSError as error:
+        raise cannot_write(path, error) from None
     stop = threading.Event()
-    beat = threading.Thread(target=_beat, args=(path, stop), daemon=True)
+    beat = threading.Thread(target=_beat, args=(path, mine, stop), daemon=True)
     beat.start()
     try:
         yield
     finally:
         stop.set()
         beat.join()
-        with _alone(path.parent):
-            if _holder(path) == _self():
-                path.unlink(missing_ok=True)
+        _release(path, mine)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import google_crc32c
+import psutil
 
 from dcan.errors import DcanError
 from dcan.storage import failpoints
@@ -30,12 +32,12 @@ class Stored:
         path = root / self.path
         try:
             size = path.stat().st_size
+            if size != self.size:
+                return f"{path}: {size} bytes, {self.size} were written"
+            if bytes_too and checksum(path) != self.checksum:
+                return f"{path}: its bytes are not those that were written (CRC-32C differs)"
         except OSError as error:
             return f"{path}: {error.strerror}"
-        if size != self.size:
-            return f"{path}: {size} bytes, {self.size} were written"
-        if bytes_too and checksum(path) != self.checksum:
-            return f"{path}: its bytes are not those that were written (CRC-32C differs)"
         return None
 
 
@@ -62,6 +64,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def cannot_write(path: Path, error: OSError) -> DcanError:
+    """The refusal of a file system, in one line that names the path."""
+    return DcanError(
+        f"cannot write {path}: {error.strerror or error}: free space or mend permissions, then "
+        "give the same command again"
+    )
+
+
 def seal_file(root: Path, path: Path) -> Stored:
     """Make a file that was just renamed into place durable, and describe it."""
     with path.open("rb") as file:
@@ -75,11 +85,14 @@ def seal_file(root: Path, path: Path) -> Stored:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path that becomes `path`, durably, when the body ends well.
 
-    Raises DcanError when the file system refuses (full disk, permissions), naming the path.
+    What killed processes of this host left of earlier attempts at `path` is removed. Raises
+    DcanError when the file system refuses (full disk, permissions), naming the path.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    stem = f".{path.name}.{socket.gethostname()}"
+    temporary = path.with_name(f"{stem}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent, stem)
         failpoints.storage_operation()
         yield temporary
         with temporary.open("rb") as file:
@@ -88,15 +101,28 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise DcanError(
-            f"cannot write {path}: {error.strerror or error}: free space or mend permissions, "
-            "then give the same command again"
-        ) from None
+        raise cannot_write(path, error) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _remove_leftovers(folder: Path, stem: str) -> None:
+    names = [n for n in os.listdir(folder) if n.startswith(f"{stem}.") and n.endswith(".part")]
+    for name in names:
+        process = name[len(stem) + 1 : -len(".part")]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            (folder / name).unlink(missing_ok=True)
+
+
+def write_bytes(root: Path, path: Path, data: bytes) -> Stored:
+    """Write a file, whole and durable or not at all, and describe it. Raises as `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+    return Stored(path.relative_to(root).as_posix(), len(data), crc32c(data))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small text file, whole or not at all."""
+    """Write a small text file, whole and durable or not at all. Raises as `replacing`."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -13,58 +13,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from dcan.errors import DcanError
-from dcan.storage import failpoints
-from dcan.storage.objects import Stored, crc32c, write_text
-from dcan.storage.tables import Pack, TableRef
+from dcan.storage import failpoints, journals
+from dcan.storage.journals import NO_ENTRY, Entry, Journal
+from dcan.storage.objects import cannot_write, write_text
+from dcan.storage.tables import Pack
+
+__all__ = ["Entry", "Journal", "Ledger", "Receipt", "digest"]
 
 
 def digest(values: object) -> str:
     """SHA-256 of a JSON value in one canonical spelling."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What one block left: its key, its stored objects, its tables, its counts."""
-
-    key: str
-    objects: tuple[Stored, ...] = ()
-    table: TableRef | None = None
-    counts: Mapping[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, plain: Mapping[str, Any]) -> Self:
-        """The entry that a line or a receipt holds."""
-        table = plain.get("table")
-        return cls(
-            plain["key"],
-            tuple(Stored(**o) for o in plain["objects"]),
-            TableRef(**table) if table else None,
-            dict(plain["counts"]),
-        )
-
-    def holds(self, root: Path) -> bool:
-        """Whether everything it names is there with its size."""
-        if any(stored.fault(root) for stored in self.objects):
-            return False
-        if self.table is None:
-            return True
-        try:
-            end = self.table.offset + self.table.length
-            return (root / self.table.path).stat().st_size >= end
-        except OSError:
-            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,49 +60,11 @@ class Receipt:
                 raise ValueError("its digest differs")
             entries = tuple(Entry.read(e) for e in plain.pop("entries"))
             return cls(entries=entries, **plain)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is damaged"
-            raise DcanError(
-                f"receipt {path}: {why}: run `dcan verify --repair`, then snakemake"
-            ) from None
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a journal; a torn last line is not done, nor is what follows damage."""
-    with path.open("rb") as file:
-        for line in file:
-            checksum, _, text = line.rstrip(b"\n").partition(b" ")
-            if not line.endswith(b"\n") or checksum != b"%08x" % crc32c(text):
-                return
-            yield json.loads(text)
-
-
-class Journal:
-    """One batch attempt's lines: a first with the fingerprint, then one for each block."""
-
-    def __init__(self, path: Path, fingerprint: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
-        self._append({"fingerprint": fingerprint})
-
-    def _append(self, plain: Mapping[str, object]) -> None:
-        text = json.dumps(plain).encode()
-        failpoints.storage_operation()
-        self._file.write(b"%08x %s\n" % (crc32c(text), text))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def append(self, entry: Entry) -> None:
-        """Record a block, durably; only after its data is durable."""
-        self._append(asdict(entry))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self._file.close()
+        except OSError as error:
+            why = error.strerror
+        except NO_ENTRY:
+            why = "it is damaged"
+        raise DcanError(f"receipt {path}: {why}: run `dcan verify --repair`, then snakemake")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,36 +86,40 @@ class Ledger:
         return self.root / "receipts" / f"{self.stage}.json"
 
     def begin(self) -> None:
-        """Discard what was recorded under another fingerprint, before anything is written."""
+        """Discard what was recorded under another fingerprint, before anything is written.
+
+        A journal whose first line is not whole is left: another job may just be writing it,
+        and it vouches for nothing.
+        """
         for journal in self._journals():
-            if self._of(journal) != self.fingerprint:
-                failpoints.storage_operation()
-                journal.unlink(missing_ok=True)
+            if journals.fingerprint(journals.lines(journal)) not in (None, self.fingerprint):
+                self._discard(journal)
         if self.receipt.exists():
             try:
                 if Receipt.read(self.receipt).fingerprint == self.fingerprint:
                     return
             except DcanError:
                 pass  # a damaged receipt vouches for nothing
-            self.receipt.unlink(missing_ok=True)
+            self._discard(self.receipt)
+
+    def _discard(self, path: Path) -> None:
+        failpoints.storage_operation()
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(path, error) from None
 
     def _journals(self) -> list[Path]:
         return sorted(self.folder.glob("*.journal"))
-
-    @staticmethod
-    def _of(journal: Path) -> str | None:
-        first = next(_lines(journal), {})
-        return first.get("fingerprint")
 
     def entries(self) -> dict[str, Entry]:
         """What is recorded under this fingerprint and still holds, by key."""
         found: dict[str, Entry] = {}
         for journal in self._journals():
-            lines = _lines(journal)
-            if next(lines, {}).get("fingerprint") != self.fingerprint:
+            whole = journals.lines(journal)
+            if journals.fingerprint(whole) != self.fingerprint:
                 continue
-            for line in lines:
-                entry = Entry.read(line)
+            for entry in journals.entries(whole):
                 if entry.key not in found and entry.holds(self.root):
                     found[entry.key] = entry
         return found
@@ -200,12 +134,15 @@ class Ledger:
     def seal(self, keys: Iterable[str], values: Mapping[str, Any] | None = None) -> Receipt:
         """Write the stage's receipt: the entries of `keys`, after a look at their data.
 
-        Raises DcanError that names the blocks that are not done.
+        Raises DcanError that names blocks that are not done. Then receipts of the stage and of
+        its batches, which say that they are, go first: the same command does them again.
         """
         wanted = list(keys)
         found = self.entries()
         absent = [key for key in wanted if key not in found]
         if absent:
+            for path in (self.receipt, *self.folder.glob("batch-*.json")):
+                self._discard(path)
             raise DcanError(
                 f"{self.stage}: {len(absent)} of {len(wanted)} blocks are not done (first: "
                 f"{absent[0]}): give the same snakemake command again"

@@ -12,6 +12,7 @@ import json
 import os
 import struct
 import threading
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,12 @@ from numpy.typing import NDArray
 
 from dcan.errors import DcanError
 from dcan.storage import failpoints
-from dcan.storage.objects import crc32c
+from dcan.storage.objects import cannot_write, crc32c, sync_folder
 
 MAGIC = b"DCANTAB1"
 _PREFIX = struct.Struct("<8sI")
 _lock = threading.Lock()
+_host = uuid.uuid4().hex[:8]  # two hosts may have a process of one number in one attempt
 
 Array = NDArray[np.generic]
 
@@ -45,9 +47,12 @@ def _record(arrays: Mapping[str, Array]) -> tuple[bytes, list[bytes]]:
     bodies: list[bytes] = []
     place = 0
     for name, array in arrays.items():
-        body = np.ascontiguousarray(array).tobytes()
+        little = array.dtype.newbyteorder("<")
+        if little.hasobject:
+            raise TypeError(f"array {name!r} holds Python objects, not numbers")
+        body = array.astype(little, copy=False).tobytes()
         header[name] = {
-            "dtype": array.dtype.newbyteorder("<").str,
+            "dtype": little.str,
             "shape": list(array.shape),
             "at": place,
             "size": len(body),
@@ -60,7 +65,10 @@ def _record(arrays: Mapping[str, Array]) -> tuple[bytes, list[bytes]]:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """A writer's place for records: `<root>/tables/<stage>/<attempt>-<pid>.tables`."""
+    """A writer's place for records, `<root>/tables/<stage>/<attempt>-<writer>.tables`.
+
+    Each process that gets a copy of a pack writes a file of its own.
+    """
 
     root: Path
     stage: str
@@ -69,7 +77,7 @@ class Pack:
     def append(self, arrays: Mapping[str, Array]) -> TableRef:
         """Add a record, durably, and return its reference. Safe from several threads."""
         header, bodies = _record(arrays)
-        relative = f"tables/{self.stage}/{self.attempt}-{os.getpid()}.tables"
+        relative = f"tables/{self.stage}/{self.attempt}-{_host}-{os.getpid()}.tables"
         path = self.root / relative
         data = b"".join([_PREFIX.pack(MAGIC, len(header)), header, *bodies])
         with _lock:
@@ -81,18 +89,18 @@ class Pack:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
+                if offset == 0:
+                    sync_folder(path.parent)
             except OSError as error:
-                raise DcanError(
-                    f"cannot write {path}: {error.strerror or error}: free space or mend "
-                    "permissions, then give the same command again"
-                ) from None
+                raise cannot_write(path, error) from None
         return TableRef(relative, offset, len(data), crc32c(header))
 
 
 def read_table(root: Path, ref: TableRef, prefix: str = "") -> dict[str, Array]:
     """The arrays of a record whose names start with `prefix`, by the rest of their names.
 
-    Raises DcanError when the file or a checksum does not hold.
+    Read-only and little-endian; of the others nothing is read. Raises DcanError when the file
+    or a checksum does not hold.
     """
     path = root / ref.path
     damaged = DcanError(
@@ -119,5 +127,5 @@ def read_table(root: Path, ref: TableRef, prefix: str = "") -> dict[str, Array]:
                 array = np.frombuffer(body, np.dtype(entry["dtype"])).reshape(entry["shape"])
                 arrays[name[len(prefix) :]] = array
             return arrays
-    except (OSError, struct.error):
+    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError):
         raise damaged from None

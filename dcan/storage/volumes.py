@@ -7,21 +7,25 @@ nothing else: two processes in one shard would lose data without a word.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.core.buffer import Buffer
+from zarr.core.metadata import ArrayV3Metadata
+from zarr.storage import MemoryStore, StorePath
 
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid, Triple
-from dcan.storage import failpoints
-from dcan.storage.objects import Stored, replacing, seal_file
+from dcan.storage.objects import Stored, cannot_write, write_bytes
 
 Kind = Literal["image", "labels"]
 SMALLEST = 512  # a level whose section fits into this square is the last of a pyramid
@@ -76,9 +80,16 @@ class Store:
     def read(self, box: Box) -> Array:
         """The voxels of a box inside the volume, of the box's shape.
 
-        Raises DcanError naming store and box when a stored object is damaged.
+        Raises DcanError naming store and box when a stored object is damaged or not there;
+        ValueError for a box outside the volume.
         """
+        if not Box.whole(self.shape).contains(box):
+            raise ValueError(f"box {box.key} is outside a volume of shape {self.shape}")
         try:
+            for shard in self.shards.touching(box):
+                # zarr takes an empty or absent object for one of fill values
+                if self._file(shard).stat().st_size == 0:
+                    raise ValueError(f"{self._file(shard)} is empty")
             return np.asarray(self._array[box.slices])
         except (OSError, ValueError, RuntimeError) as error:
             raise DcanError(
@@ -102,17 +113,29 @@ class Store:
                 f"{voxels.dtype} voxels of shape {voxels.shape} do not fit box {box.key} of "
                 f"{self.path}, which holds {self.dtype}"
             )
-        try:
-            for shard in written:
-                failpoints.storage_operation()
-                self._array[shard.slices] = voxels[shard.within(box)]
-            return tuple(seal_file(self.root, self._file(shard)) for shard in written)
-        except OSError as error:
-            raise DcanError(
-                f"cannot write {self.root / self.path}, box {box.key}: "
-                f"{error.strerror or error}: free space or mend permissions, then give the same "
-                "command again"
-            ) from None
+        return tuple(
+            write_bytes(self.root, self._file(shard), self._encode(voxels[shard.within(box)]))
+            for shard in written
+        )
+
+    def _encode(self, voxels: Array) -> bytes:
+        """The stored object of a shard; a ragged one is filled up.
+
+        Encoded in memory: zarr would read what a ragged shard held before, damage included, and
+        rename the file before it is durable.
+        """
+        held: dict[str, Buffer] = {}
+        step = self.shards.step
+        metadata = cast(ArrayV3Metadata, self._array.metadata).update_shape(step)
+        alone = zarr.Array(
+            zarr.AsyncArray(metadata, StorePath(MemoryStore(held)), self._array.config)
+        )
+        alone[...] = np.pad(
+            voxels,
+            [(0, s - n) for s, n in zip(step, voxels.shape, strict=True)],
+            constant_values=self._array.fill_value,
+        )
+        return held["c/0/0/0"].to_bytes()
 
     def _file(self, shard: Box) -> Path:
         place = (a // s for a, s in zip(shard.start, self.shards.step, strict=True))
@@ -151,9 +174,9 @@ def multiscales(name: str, voxel_size: Sequence[float], levels: int, kind: Kind)
 def array_metadata(shape: Triple, dtype: str, shard: Triple, fill: int, level: int) -> str:
     """`zarr.json` of a sharded array whose inner chunks are single sections of a shard."""
     clipped = tuple(min(s, max(1, n)) for s, n in zip(shard, shape, strict=True))
-    store = zarr.storage.MemoryStore()
+    held: dict[str, Buffer] = {}
     zarr.create_array(
-        store,
+        MemoryStore(held),
         shape=shape,
         dtype=dtype,
         shards=clipped,
@@ -164,7 +187,7 @@ def array_metadata(shape: Triple, dtype: str, shard: Triple, fill: int, level: i
         dimension_names=["z", "y", "x"],
         zarr_format=3,
     )
-    return bytes(store._store_dict["zarr.json"].to_bytes()).decode()
+    return held["zarr.json"].to_bytes().decode()
 
 
 def group_metadata(attributes: dict[str, Any]) -> str:
@@ -174,12 +197,19 @@ def group_metadata(attributes: dict[str, Any]) -> str:
 
 
 def put_metadata(root: Path, path: str, text: str) -> Stored:
-    """Write the `zarr.json` of the node at `path` unless it is there already, as it should be."""
-    file = root / path / "zarr.json"
-    if not file.exists() or file.read_text(encoding="utf-8") != text:
-        with replacing(file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return seal_file(root, file)
+    """Write the `zarr.json` of the node at `path`, as it should be; describe it.
+
+    Where it was another, the stored objects beside it are of another shape, dtype or cut:
+    they go first. Raises DcanError when the file system refuses.
+    """
+    file, data = root / path / "zarr.json", text.encode()
+    try:
+        if file.exists() and file.read_bytes() != data:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(file.parent / "c")
+    except OSError as error:
+        raise cannot_write(file, error) from None
+    return write_bytes(root, file, data)
 
 
 def coarsen(voxels: Array, kind: Kind) -> Array:

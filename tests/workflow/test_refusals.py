@@ -62,7 +62,7 @@ def test_blocks_that_are_not_whole_shards_are_refused_with_the_nearest_that_are(
     project = Project(tmp_path, cut, MINIMAL)
     line = refusal(project.snakemake())
     assert "blocks.shape" in line
-    assert "[2, 32, 48]" in line
+    assert "[2, 40, 48]" in line
 
 
 def test_a_minimal_file_inherits_nothing_of_the_demo(tmp_path: Path) -> None:

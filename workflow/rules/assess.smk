@@ -7,7 +7,7 @@ rule evaluate:
         receipts("predict", "relabel", "unite", "calibrate", "train"),
     output:
         receipt("evaluate"),
-        str(ROOT / "metrics.json"),
+        report(str(ROOT / "metrics.json"), caption="../report/metrics.rst"),
     log:
         log_of("evaluate"),
     benchmark:
@@ -26,7 +26,7 @@ rule report:
     input:
         receipts("evaluate", "link", "calibrate", "train"),
     output:
-        str(ROOT / "report.html"),
+        report(str(ROOT / "report.html"), caption="../report/report.rst"),
     log:
         log_of("report"),
     resources:

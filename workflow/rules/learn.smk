@@ -86,7 +86,7 @@ rule calibrate:
         calibration_needs(),
     output:
         receipt("calibrate"),
-        str(ROOT / "calibration.json"),
+        report(str(ROOT / "calibration.json"), caption="../report/calibration.rst"),
     log:
         log_of("calibrate"),
     benchmark:

@@ -1,0 +1,141 @@
+"""Rules that hold between keys and can be checked before any data is opened.
+
+Each raises ValueError; the message begins with a key, seen from the section that is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from dcan.config.values import bounds, within
+
+if TYPE_CHECKING:
+    from dcan.config.model import Config, Evaluation, Source, TrainingVolume, Truth
+
+PHANTOM = ("phantom", None)
+
+
+def _place(source: Source) -> tuple[str, str | None]:
+    return (source, None) if isinstance(source, str) else (source.path, source.dataset)
+
+
+def agree_on_truth(truth: Truth) -> None:
+    """Sections, their validation, the place of the labels and their kind fit together."""
+    inside, kept_back = bounds(truth.sections), truth.validated()
+    if len(inside) < 2:
+        raise ValueError(
+            f'sections is "{truth.sections}", one section: training keeps some back for '
+            "validation, give two or more"
+        )
+    if kept_back == inside or not within(kept_back, inside):
+        raise ValueError(
+            f'validation is "{truth.validation}", not a part of sections "{truth.sections}": '
+            "name sections of that range and leave some to train on"
+        )
+    if inside.start < truth.offset[0]:
+        raise ValueError(
+            f'sections is "{truth.sections}", but the labels begin at section '
+            f"{truth.offset[0]} (offset): name sections of the volume from there on"
+        )
+    if _place(truth.source) == PHANTOM and truth.kind != "neurites":
+        raise ValueError(f'kind is "{truth.kind}", but the phantom has ids: give neurites')
+
+
+def agree(config: Config) -> None:
+    """The sections of the configuration fit together."""
+    _agree_on_phantom(config)
+    if config.evaluation:
+        _agree_on_evaluation(config, config.evaluation)
+    _agree_on_training(config)
+
+
+def _agree_on_phantom(config: Config) -> None:
+    """What the phantom's shape says about sections is known before it is made."""
+    named = [config.volume.source, *([config.truth.source] if config.truth else [])]
+    for volume in config.training.volumes or []:
+        named += [volume.source, volume.truth.source]
+    if config.phantom is None:
+        if PHANTOM in map(_place, named):
+            raise ValueError(
+                "phantom is null, but a source is phantom: add "
+                "phantom: {shape: [24, 768, 768], seed: 0}"
+            )
+    elif _place(config.volume.source) == PHANTOM:
+        _agree_on_depth(config, config.phantom.shape[0])
+
+
+def _agree_on_depth(config: Config, depth: int) -> None:
+    if config.volume.missing and config.volume.missing[-1] >= depth:
+        raise ValueError(
+            f"volume.missing names section {config.volume.missing[-1]}, but phantom.shape has "
+            f"{depth} sections: name some from 0 to {depth - 1}"
+        )
+    for key, given in (("truth", config.truth), ("evaluation", config.evaluation)):
+        if given and bounds(given.sections).stop > depth:
+            raise ValueError(
+                f'{key}.sections is "{given.sections}", but phantom.shape has {depth} sections: '
+                f"end at {depth}"
+            )
+
+
+def _agree_on_evaluation(config: Config, evaluation: Evaluation) -> None:
+    """Sections that are scored have labels and tissue, and nothing was chosen on them."""
+    given, scored = f'evaluation.sections is "{evaluation.sections}"', bounds(evaluation.sections)
+    if config.truth is None:
+        raise ValueError(
+            f"{given} but truth is null: give the truth of those sections, or set evaluation to "
+            "null"
+        )
+    if scored.start < config.truth.offset[0]:
+        raise ValueError(
+            f"{given}, but the labels begin at section {config.truth.offset[0]} (truth.offset): "
+            "name sections of the volume from there on"
+        )
+    if not _tissue([scored], config.volume.missing):
+        raise ValueError(f"{given}, all of them in volume.missing: name some with tissue")
+    for key, sections in _learnt(config):
+        both = range(
+            max(scored.start, bounds(sections).start), min(scored.stop, bounds(sections).stop)
+        )
+        if both:
+            raise ValueError(
+                f'{given} and {key} is "{sections}", which share section {both.start}: held-out '
+                "sections must not be trained on, make the ranges disjoint"
+            )
+
+
+def _learnt(config: Config) -> Iterator[tuple[str, str]]:
+    """The sections of this volume that training or calibration may see, by key."""
+    if config.truth:
+        yield "truth.sections", config.truth.sections
+    for number, volume in enumerate(config.training.volumes or []):
+        if _place(volume.source) == _place(config.volume.source):
+            yield f"training.volumes.{number}.truth.sections", volume.truth.sections
+
+
+def _agree_on_training(config: Config) -> None:
+    """Of all labelled sections some with tissue are left on both sides of the split."""
+    volumes = config.trained_on()
+    key = "truth" if config.training.volumes is None else "training.volumes"
+    for what, sections in (("train on", _trained), ("validate on", _kept_back)):
+        if volumes and not any(_tissue(sections(v), v.missing) for v in volumes):
+            raise ValueError(
+                f"{key} leaves no section with tissue to {what}: give other sections, or another "
+                "validation (missing sections do not count)"
+            )
+
+
+def _trained(volume: TrainingVolume) -> list[range]:
+    inside, kept_back = bounds(volume.truth.sections), volume.truth.validated()
+    return [range(inside.start, kept_back.start), range(kept_back.stop, inside.stop)]
+
+
+def _kept_back(volume: TrainingVolume) -> list[range]:
+    return [volume.truth.validated()]
+
+
+def _tissue(sections: list[range], missing: list[int]) -> bool:
+    """Whether some section is not missing; a range may be far longer than any volume."""
+    held = sum(map(len, sections))
+    return sum(z in part for part in sections for z in missing) < held

@@ -1,0 +1,65 @@
+"""The Dask that runs the blocks: threads of this process, or a scheduler that was started for it.
+
+Imports distributed, which takes a second.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dask
+from distributed import Client, LocalCluster
+from distributed.threadpoolexecutor import ThreadPoolExecutor
+
+from dcan.errors import DcanError
+
+PATIENCE = 30  # seconds for a scheduler to answer, and to have a worker
+LOOPBACK = "127.0.0.1:0"  # Dask's HTTP servers cannot be left out, and listen everywhere unasked
+
+
+class _Threads(ThreadPoolExecutor):  # type: ignore[misc]
+    """Threads that nobody waits for at the end: an interrupted run would wait half a minute."""
+
+    def shutdown(self, wait: bool = True, timeout: float | None = None) -> None:
+        super().shutdown(wait=False)
+
+
+@contextmanager
+def threads(workers: int) -> Iterator[Client]:
+    """`workers` threads of this process; nothing listens but on the loopback."""
+    with (
+        dask.config.set({"distributed.admin.tick.limit": "1h"}),
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=workers,
+            processes=False,
+            scheduler_kwargs={"dashboard": False, "dashboard_address": LOOPBACK},
+            worker_dashboard_address=LOOPBACK,
+            executor=_Threads(workers, thread_name_prefix="dcan-block"),
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def connected(scheduler: str) -> Client:
+    """A client of the scheduler at an address.
+
+    Raises DcanError when none answers there, or when it has no workers.
+    """
+    asked = f"engine.scheduler {scheduler}"
+    instead = "start it, or set engine.scheduler to null to use the job's own threads"
+    try:
+        client = Client(scheduler, timeout=PATIENCE)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise DcanError(f"{asked}: no Dask scheduler answers ({error}): {instead}") from None
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError:
+        client.close()
+        raise DcanError(f"{asked}: it has no worker after {PATIENCE} s: {instead}") from None
+    return client

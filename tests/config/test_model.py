@@ -1,0 +1,296 @@
+"""The strict model: what it takes, and the rules between its keys."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from dcan.config import Config, parse
+from dcan.config.model import bounds
+from dcan.errors import DcanError
+
+VOLUME = {"name": "mine", "source": "em.tif", "voxel_size": [50, 4, 4]}
+TRUTH = {"source": "labels.tif", "kind": "neurites", "sections": "0:8"}
+
+
+def config(volume: dict[str, Any] | None = None, **sections: Any) -> Config:
+    return parse({"volume": VOLUME | (volume or {}), **sections}, "test")
+
+
+def refused(volume: dict[str, Any] | None = None, **sections: Any) -> str:
+    with pytest.raises(DcanError) as caught:
+        config(volume, **sections)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def truth(**changed: Any) -> dict[str, Any]:
+    return TRUTH | changed
+
+
+def test_a_volume_alone_is_enough_and_everything_else_has_a_default() -> None:
+    found = config()
+    assert found.truth is None
+    assert found.trained_on() == []
+    assert found.storage.shard == (16, 1024, 1024)
+
+
+def test_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        config().volume.name = "other"  # type: ignore[misc]
+
+
+def test_bounds_of_a_range() -> None:
+    assert list(bounds("3:6")) == [3, 4, 5]
+
+
+@pytest.mark.parametrize("name", ["a", "0", "_x.y-z", "a" * 64])
+def test_names_that_are_folders(name: str) -> None:
+    assert config({"name": name}).volume.name == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "-a", "a/b", "a b", "a\n", "é", "a" * 65, "$(id)"])
+def test_names_that_are_not(name: str) -> None:
+    assert "volume.name" in refused({"name": name})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "a\nb", "a\0b", "a\x1b[31m", "a\x7f", "\ud800", "a\u2028"]
+)
+def test_text_is_one_line_that_can_be_shown(text: str) -> None:
+    line = refused(output=text)
+    assert "output" in line
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("text", ["a b", "$(id)", "'", "Δ/ünï", "-x", "日本　語", "{x}"])
+def test_odd_paths_are_taken_as_they_are(text: str) -> None:
+    assert config(output=text).output == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "3",
+        "3:3",
+        "5:3",
+        "-1:3",
+        "0-4",
+        " 0:4",
+        "0:4\n",
+        "0:1000000000",
+        "\u0663:\u0665",
+        "0:4:1",
+    ],
+)
+def test_ranges_that_are_none(text: str) -> None:
+    assert "truth.sections" in refused(truth=truth(sections=text))
+
+
+@pytest.mark.parametrize(
+    ("sections", "key"),
+    [
+        ({"training": {"steps": 0}}, "training.steps is 0: give 1 or more"),
+        ({"training": {"steps": 1.0}}, "training.steps is 1.0: give an integer"),
+        ({"training": {"steps": True}}, "training.steps is true: give an integer"),
+        ({"training": {"steps": "5"}}, 'training.steps is "5": give an integer'),
+        ({"training": {"crop": 100}}, "training.crop is 100: give a multiple of 8"),
+        ({"training": {"rule": "sgd"}}, "give 'adam-cosine' or 'paper'"),
+        ({"linking": {"iou": True}}, "linking.iou is true: give a number"),
+        ({"linking": {"iou": "0.5"}}, "give a number"),
+        ({"linking": {"iou": 0.1234}}, "at most three places"),
+        ({"linking": {"iou": float("nan")}}, "linking.iou is NaN"),
+        ({"linking": {"iou": 10**5000}}, "linking.iou is an integer of 16610 bits"),
+        ({"segmentation": {"depth": 0.25}}, "at most one place"),
+        ({"segmentation": {"sigma": 17}}, "give 16 or less or 'auto'"),
+        ({"blocks": {"shape": [8, 512]}}, "blocks.shape is [8, 512]: give three numbers"),
+        ({"blocks": {"shape": [8, 1, 1, 1]}}, "blocks.shape is [8, 1, 1, 1]: give three numbers"),
+        ({"blocks": {"shape": 8}}, "blocks.shape is 8: give three numbers"),
+        ({"blocks": {"shape": [8, 0, 512]}}, "blocks.shape.1 is 0: give 1 or more"),
+    ],
+)
+def test_values_out_of_their_rule(sections: dict[str, Any], key: str) -> None:
+    assert key in refused(**sections)
+
+
+@pytest.mark.parametrize("voxel_size", [[0, 4, 4], [50, -4, 4], [50, 4, float("inf")]])
+def test_a_voxel_has_a_size(voxel_size: list[float]) -> None:
+    assert "volume.voxel_size" in refused({"voxel_size": voxel_size})
+
+
+def test_missing_sections_are_kept_in_order_and_named_once() -> None:
+    assert config({"missing": [9, 2, 5]}).volume.missing == [2, 5, 9]
+    assert config({"missing": [9, 2, 5]}) == config({"missing": [5, 9, 2]})
+    line = refused({"missing": [9, 2, 9]})
+    assert "volume.missing is [9, 2, 9]: section 9 is named twice" in line
+
+
+def test_the_last_quarter_is_kept_back() -> None:
+    given = config(truth=truth(sections="4:12")).truth
+    assert given is not None
+    assert given.validated() == range(10, 12)
+    two = config(truth=truth(sections="4:6")).truth
+    assert two is not None
+    assert two.validated() == range(5, 6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"sections": "4:5"}, 'truth.sections is "4:5", one section'),
+        ({"validation": "6:9"}, 'truth.validation is "6:9", not a part of sections "0:8"'),
+        ({"sections": "2:8", "validation": "1:4"}, "truth.validation"),
+        ({"validation": "0:8"}, "leave some to train on"),
+        ({"offset": [3, 0, 0]}, "the labels begin at section 3 (offset)"),
+        ({"source": "phantom", "kind": "membranes"}, 'truth.kind is "membranes"'),
+    ],
+)
+def test_truth_fits_together(changed: dict[str, Any], words: str) -> None:
+    phantom = {"shape": [24, 64, 64]}
+    assert words in refused(truth=truth(**changed), phantom=phantom)
+    training = {"volumes": [{"source": "em2.tif", "truth": truth(**changed)}]}
+    line = refused(training=training, phantom=phantom)
+    assert words.replace("truth.", "training.volumes.0.truth.", 1) in line
+
+
+def test_huge_ranges_take_no_time() -> None:
+    began = time.monotonic()
+    config(
+        truth=truth(sections="0:499999999", validation="5:400000000"),
+        evaluation={"sections": "499999999:999999999"},
+    )
+    assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "changed", "words"),
+    [
+        ("8:10", {"truth": None}, "truth is null"),
+        ("7:10", {}, 'truth.sections is "0:8", which share section 7'),
+        ("0:1", {}, "share section 0"),
+        ("0:2", {"truth": truth(sections="4:8", offset=[4, 0, 0])}, "labels begin at section 4"),
+        ("10:12", {"volume": VOLUME | {"missing": [10, 11]}}, "all of them in volume.missing"),
+    ],
+)
+def test_what_is_scored_was_held_out_and_is_there(
+    evaluation: str, changed: dict[str, Any], words: str
+) -> None:
+    sections = {"truth": TRUTH, "evaluation": {"sections": evaluation}, "volume": VOLUME}
+    with pytest.raises(DcanError) as caught:
+        parse(sections | changed, "test")
+    assert f'evaluation.sections is "{evaluation}"' in str(caught.value)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["em.tif", {"path": "em.tif"}])
+def test_training_volumes_that_are_this_volume_are_held_apart_too(source: Any) -> None:
+    def training(path: Any) -> dict[str, Any]:
+        return {"volumes": [{"source": path, "truth": truth(sections="10:20")}]}
+
+    scored = {"truth": TRUTH, "evaluation": {"sections": "12:14"}}
+    line = refused(**scored, training=training(source))
+    assert 'training.volumes.0.truth.sections is "10:20", which share section 12' in line
+    assert len(config(**scored, training=training("another.tif")).trained_on()) == 1
+
+
+def test_sections_that_touch_share_none() -> None:
+    assert config(truth=TRUTH, evaluation={"sections": "8:10"}).evaluation is not None
+    shifted = truth(sections="4:8", offset=[4, 9, 9])
+    assert config(truth=shifted, evaluation={"sections": "8:10"}).evaluation is not None
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"volume": VOLUME | {"source": "phantom"}},
+        {"volume": VOLUME, "truth": truth(source="phantom")},
+        {"volume": VOLUME, "training": {"volumes": [{"source": "phantom", "truth": TRUTH}]}},
+    ],
+)
+def test_a_phantom_has_a_shape(sections: dict[str, Any]) -> None:
+    with pytest.raises(DcanError, match="phantom is null, but a source is phantom: add phantom:"):
+        parse(sections, "test")
+    assert parse(sections | {"phantom": {}}, "test").phantom is not None
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"truth": truth(sections="0:9")}, 'truth.sections is "0:9", but phantom.shape has 8'),
+        (
+            {"truth": truth(sections="0:4"), "evaluation": {"sections": "4:9"}},
+            'evaluation.sections is "4:9", but phantom.shape has 8',
+        ),
+    ],
+)
+def test_sections_of_the_phantom_are_inside_it(sections: dict[str, Any], words: str) -> None:
+    phantom = {"shape": [8, 64, 64]}
+    assert words in refused({"source": "phantom"}, phantom=phantom, **sections)
+    assert config(phantom=phantom, **sections).truth is not None, "only of the phantom"
+
+
+def test_missing_sections_of_the_phantom_are_inside_it() -> None:
+    line = refused({"source": "phantom", "missing": [8]}, phantom={"shape": [8, 64, 64]})
+    assert "volume.missing names section 8" in line
+
+
+@pytest.mark.parametrize(
+    ("missing", "what"),
+    [([0, 1, 2, 3, 4, 5], "train on"), ([6, 7], "validate on")],
+)
+def test_both_sides_of_the_split_have_tissue(missing: list[int], what: str) -> None:
+    assert f"no section with tissue to {what}" in refused({"missing": missing}, truth=TRUTH)
+    assert config({"missing": missing[1:]}, truth=TRUTH).trained_on()
+    one = {"source": "b.tif", "truth": TRUTH, "missing": missing}
+    assert what in refused(training={"volumes": [one]})
+    other = {"source": "c.tif", "truth": TRUTH}
+    assert len(config(training={"volumes": [one, other]}).trained_on()) == 2
+
+
+def test_trains_on_this_volume_unless_others_are_named() -> None:
+    (own,) = config({"missing": [3]}, truth=TRUTH).trained_on()
+    assert own.source == "em.tif"
+    assert own.missing == [3]
+    other = {"source": "em2.tif", "truth": TRUTH}
+    (named,) = config(truth=TRUTH, training={"volumes": [other]}).trained_on()
+    assert named.source == "em2.tif"
+    assert config(truth=TRUTH, training={"volumes": []}).trained_on() == []
+
+
+def test_ready_weights_go_with_training_volumes() -> None:
+    volumes = [{"source": "em2.tif", "truth": TRUTH}]
+    assert config(model={"weights": "w"}, training={"volumes": volumes}).model.weights == "w"
+
+
+def models(annotation: object) -> list[type[BaseModel]]:
+    from typing import get_args
+
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [
+            annotation,
+            *(m for f in annotation.model_fields.values() for m in models(f.annotation)),
+        ]
+    return [m for part in get_args(annotation) for m in models(part)]
+
+
+def test_every_tuple_is_a_triple_as_the_errors_say() -> None:
+    from typing import get_args, get_origin
+
+    found = 0
+    for model in models(Config):
+        for field in model.model_fields.values():
+            if get_origin(field.annotation) is tuple:
+                assert len(get_args(field.annotation)) == 3
+                found += 1
+    assert found >= 5
+
+
+def test_plain_values_give_the_same_configuration_again() -> None:
+    found = config({"source": {"path": "a.h5", "dataset": "em"}}, truth=TRUTH)
+    assert parse(json.loads(json.dumps(found.model_dump(mode="json"))), "again") == found

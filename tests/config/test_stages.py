@@ -1,0 +1,99 @@
+"""The table of stages: what a fingerprint may hold, and that it names what there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from dcan.config import STAGES, Config, own, parse
+
+PLAIN: dict[str, Any] = {
+    "volume": {"name": "a", "source": "em.tif", "voxel_size": [50, 4, 4]},
+    "truth": {"source": "labels.tif", "kind": "neurites", "sections": "0:4"},
+}
+
+
+def config(**changed: Any) -> Config:
+    return parse(PLAIN | changed, "test")
+
+
+def upstream(stage: str) -> set[str]:
+    """The stage and all that it stands on."""
+    return {stage}.union(*(upstream(name) for name in STAGES[stage].after))
+
+
+def depending(key: str) -> set[str]:
+    """Stages whose fingerprint holds the key, and those that stand on one."""
+    named = {name for name, stage in STAGES.items() if any(key.startswith(k) for k in stage.keys)}
+    return {name for name in STAGES if upstream(name) & named}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stands_on_earlier_stages_only(stage: str) -> None:
+    earlier = list(STAGES)[: list(STAGES).index(stage)]
+    assert set(STAGES[stage].after) <= set(earlier)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_names_keys_of_the_model(stage: str) -> None:
+    for key in STAGES[stage].keys:
+        model: Any = Config
+        for part in key.split("."):
+            assert issubclass(model, BaseModel)
+            assert part in model.model_fields, f"{stage}: {key}"
+            model = model.model_fields[part].annotation
+    assert set(own(config(), stage)) == set(STAGES[stage].keys)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_names_calibrated_values_and_sources_that_there_are(stage: str) -> None:
+    assert set(STAGES[stage].chosen) <= {"sigma", "depth", "w_f", "t"}
+    assert set(STAGES[stage].sources) <= {"volume", "truth", "training"}
+    if STAGES[stage].chosen:
+        assert "calibrate" not in STAGES[stage].after, "a value alone is what it depends on"
+
+
+def test_own_values_are_plain_and_follow_their_keys_alone() -> None:
+    one, other = config(), config(linking={"iou": 0.5}, output="elsewhere")
+    changed = {name for name in STAGES if own(one, name) != own(other, name)}
+    assert changed == {"link"}
+    assert own(one, "link") == {"linking.iou": 0.25, "linking.containment": 0.7}
+    assert own(one, "allocate")["storage.shard"] == [16, 1024, 1024]
+    assert own(config(truth=None), "evaluate")["truth"] is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("volume.name", "output", "engine.scheduler", "blocks.batches"),
+        *("training.members", "training.checkpoint_every"),
+    ],
+)
+def test_what_does_not_change_a_result_is_in_no_fingerprint(key: str) -> None:
+    assert depending(key) == set()
+
+
+def test_how_the_volume_is_cut_is_in_no_fingerprint_of_voxels() -> None:
+    assert depending("storage.shard") <= {"probe", "allocate"}
+    stages = depending("blocks.shape") - {"probe", "allocate"}
+    assert stages == {name for name in STAGES if "flood" in upstream(name)}
+
+
+@pytest.mark.parametrize(
+    ("key", "first"),
+    [
+        ("linking.iou", "link"),
+        ("linking.drift", "drift"),
+        ("segmentation.min_size", "stitch"),
+        ("training.steps", "train"),
+        ("prediction.tile", "predict"),
+    ],
+)
+def test_a_key_reruns_its_stage_and_none_before(key: str, first: str) -> None:
+    order = list(STAGES)
+    stages = depending(key) - {"probe", "allocate", "calibrate"}
+    assert first in stages
+    assert all(order.index(name) >= order.index(first) for name in stages)
+    assert {"ingest", "survey"} & stages == set()
