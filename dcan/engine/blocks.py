@@ -35,7 +35,13 @@ class _NotStarted:
 
 def _do_here(run_id: str, item: object) -> object:
     work = _here.get(run_id)
-    return _NotStarted() if work is None else work(item)
+    if work is None:
+        return _NotStarted()
+    try:
+        return work(item)
+    except BaseException:
+        _here.pop(run_id, None)  # before this thread takes the next item
+        raise
 
 
 @contextmanager
@@ -117,7 +123,6 @@ def run(
         for future in window:
             key = _key(under_way.pop(future))
             if error := _error(future):
-                _here.pop(run_id, None)
                 failed[key] = error
                 _log_failure(stage, key, error)
             elif not isinstance(result := future.result(), _NotStarted):

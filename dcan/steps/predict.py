@@ -63,4 +63,6 @@ def _predict_block(space: Workspace, pack: Pack, box: Box) -> Entry:
 def predict(space: Workspace, part: Part, workers: int) -> None:
     """Predict a part of the volume's blocks."""
     check_inputs(space, "survey", "ingest", "allocate")
-    do_batch(space, space.ledger("predict"), part, partial(_predict_block, space), workers)
+    work = partial(_predict_block, space)
+    written = Store(space.root, "membrane.ome.zarr/0").objects
+    do_batch(space, space.ledger("predict"), part, work, workers, written)

@@ -67,10 +67,17 @@ def do_units(
     units: Sequence[K],
     work: Callable[[Pack, K], Entry],
     workers: int,
+    objects_of: Callable[[K], Sequence[str]] | None = None,
 ) -> tuple[int, int]:
-    """Do the units that are not done yet; returns how many there were and how many it did."""
+    """Do the units that are not done yet; returns how many there were and how many it did.
+
+    `objects_of` names the stored objects of a unit that leaves nothing else: one whose
+    objects are all there, written as parts of other units, is done too.
+    """
     ledger.begin()
     done = ledger.entries()
+    if objects_of is not None:
+        done |= _adopted(ledger, [unit for unit in units if unit.key not in done], objects_of)
     todo = [unit for unit in units if unit.key not in done]
     if todo:
         progress = Progress(ledger.stage, len(todo))
@@ -89,17 +96,35 @@ def do_units(
     return len(units), len(todo)
 
 
+def _adopted(
+    ledger: Ledger, units: Sequence[K], objects_of: Callable[[K], Sequence[str]]
+) -> dict[str, Entry]:
+    """Entries, recorded now, of the units whose objects were written by blocks of another shape."""
+    there = {o.path: o for entry in ledger.entries().values() for o in entry.objects}
+    found: dict[str, Entry] = {}
+    if units and there:
+        with ledger.attempt() as (journal, _):
+            for unit in units:
+                paths = objects_of(unit)
+                if all(path in there for path in paths):
+                    entry = Entry(unit.key, tuple(there[path] for path in paths))
+                    journal.append(entry)
+                    found[entry.key] = entry
+    return found
+
+
 def do_batch(
     space: Workspace,
     ledger: Ledger,
     part: Part,
     work: Callable[[Pack, Any], Entry],
     workers: int,
+    objects_of: Callable[[Any], Sequence[str]] | None = None,
 ) -> None:
     """Do one batch of the volume's blocks and write the batch's receipt."""
     with working(space, ledger.stage, f"batch-{part.index}-of-{part.count}"):
         blocks = space.blocks(part)
-        do_units(space, ledger, blocks, work, workers)
+        do_units(space, ledger, blocks, work, workers, objects_of)
         path = ledger.folder / f"batch-{part.index}.json"
         plain = {"stage": ledger.stage, "fingerprint": ledger.fingerprint, "blocks": len(blocks)}
         write_text(path, json.dumps(plain) + "\n")

@@ -53,7 +53,8 @@ class Store:
     def _array(self) -> zarr.Array[Any]:
         try:
             array = zarr.open_array(self.root / self.path, mode="r+")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        # On damaged metadata zarr raises what comes up, AttributeError and RecursionError too.
+        except Exception as error:
             raise DcanError(
                 f"store {self.root / self.path} cannot be opened ({error}): remove "
                 "receipts/allocate.json beside it and run snakemake again"
@@ -103,7 +104,8 @@ class Store:
         Raises DcanError when the box cuts a shard, the voxels do not fit, or the disk refuses.
         """
         written = list(self.shards.touching(box))
-        if sum(shard.size for shard in written) != box.size:
+        inside = Box.whole(self.shape).contains(box)
+        if not inside or sum(shard.size for shard in written) != box.size:
             raise DcanError(
                 f"box {box.key} of {self.path} cuts shards of {self.shards.step}: "
                 "make blocks.shape a multiple of storage.shard"
@@ -136,6 +138,13 @@ class Store:
             constant_values=self._array.fill_value,
         )
         return held["c/0/0/0"].to_bytes()
+
+    def objects(self, box: Box) -> list[str]:
+        """Paths, relative to the output folder, of the stored objects that hold a box."""
+        return [
+            self._file(shard).relative_to(self.root).as_posix()
+            for shard in self.shards.touching(box)
+        ]
 
     def _file(self, shard: Box) -> Path:
         place = (a // s for a, s in zip(shard.start, self.shards.step, strict=True))

@@ -90,3 +90,18 @@ def test_shard_shape_changes_no_bit(tiny: Project, tmp_path: Path) -> None:
     drive(project, 2, ["0/1"])
     for found, wanted in zip(labels(project), labels(tiny), strict=True):
         assert (found == wanted).all()
+
+
+def test_another_block_shape_predicts_nothing_again(
+    tiny: Project, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = cut(tiny, tmp_path, BLOCKS["one shard"])
+    drive(first, 1, ["0/1"])
+    second = cut(tiny, tmp_path, BLOCKS["several shards"])
+    caplog.clear()
+    with caplog.at_level("INFO", "dcan"):
+        drive(second, 1, ["0/1"])
+    assert "predict: 0 done, 8 were done before" in caplog.text
+    assert "flood: 8 done" in caplog.text
+    for found, wanted in zip(labels(second), labels(tiny), strict=True):
+        assert (found == wanted).all()
