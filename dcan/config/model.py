@@ -186,10 +186,10 @@ class Segmentation(Strict):
 class Linking(Strict):
     """Joining segments of consecutive sections into neurites."""
 
-    iou: Thousandths = 0.25
+    iou: Thousandths = 0.3
     """Least overlap / union of segments that are each other's best."""
-    containment: Thousandths = 0.7
-    """Least overlap / smaller segment of a branch."""
+    containment: Thousandths | None = None
+    """Least overlap / smaller segment of a branch; null links no branches."""
     bridge: Annotated[StrictInt, Field(ge=0, le=8)] = 2
     """Most missing sections in a row that a link may cross."""
     drift: Annotated[StrictInt, Field(ge=0, le=512)] = 16

@@ -16,7 +16,7 @@ from dcan.storage.receipts import Entry
 from dcan.storage.tables import Pack, read_table
 from dcan.storage.volumes import Store
 
-FACTOR = 4  # pixels to a cell of the level that drift is looked for on
+FACTOR = 2  # pixels to a cell of the level that drift is looked for on
 
 
 @dataclass(frozen=True, slots=True)

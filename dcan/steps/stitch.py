@@ -23,6 +23,7 @@ from dcan.storage.tables import Pack, TableRef, read_table
 from dcan.storage.volumes import Store
 
 Array = NDArray[Any]
+NEVER = 1001  # thousandths: more than all of a branch cannot lie in another segment
 SEGMENTS, NEURITES = "em.ome.zarr/labels/segments/0", "em.ome.zarr/labels/neurites/0"
 
 
@@ -132,7 +133,8 @@ def _segments_of(space: Workspace, tables: dict[str, TableRef], z: int) -> Segme
 def _links(space: Workspace) -> tuple[Array, list[Array], dict[str, int]]:
     """The names of all segments, the pairs to unite, and counts for the report."""
     given = space.config.linking
-    rule = Linking(thousandths(given.iou), thousandths(given.containment))
+    branches = NEVER if given.containment is None else thousandths(given.containment)
+    rule = Linking(thousandths(given.iou), branches)
     stitched, counted = (table_of(space.receipt(stage)) for stage in ("stitch", "overlap"))
     sections = {z: _segments_of(space, stitched, z) for z in space.present}
     units = pairs(space)

@@ -59,7 +59,7 @@ def test_own_values_are_plain_and_follow_their_keys_alone() -> None:
     one, other = config(), config(linking={"iou": 0.5}, output="elsewhere")
     changed = {name for name in STAGES if own(one, name) != own(other, name)}
     assert changed == {"link"}
-    assert own(one, "link") == {"linking.iou": 0.25, "linking.containment": 0.7}
+    assert own(one, "link") == {"linking.iou": 0.3, "linking.containment": None}
     assert own(one, "allocate")["storage.shard"] == [16, 1024, 1024]
     assert own(config(truth=None), "evaluate")["truth"] is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import subprocess
@@ -38,6 +39,13 @@ def double(unit: Unit) -> int:
 
 def units(count: int) -> list[Unit]:
     return [Unit(number) for number in range(count)]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """A client of Dask that could not connect must not be collected while another is made."""
+    yield
+    gc.collect()
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -157,10 +165,11 @@ def test_a_defect_keeps_its_traceback_and_a_refusal_has_none(
 
 def test_after_a_failure_nothing_new_is_started_and_the_rest_is_kept() -> None:
     started: list[int] = []
-    failed = threading.Event()
+    failed, together = threading.Event(), threading.Barrier(3)
 
     def work(unit: Unit) -> int:
         started.append(unit.number)
+        together.wait(20)
         if unit.number == 1:
             failed.set()
             raise DcanError("no")
@@ -236,7 +245,8 @@ def test_nothing_listens_but_on_the_loopback() -> None:
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
 from dcan.engine.blocks import run
 def work(item):
     print("under way", flush=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dcan.cli import main
 from tests.workflow.conftest import SHAPE, Project
 
-BLOCKS = {"one shard": [8, 64, 64], "several shards": [8, 128, 192], "all": SHAPE}
+BLOCKS = {"one shard": [8, 64, 64], "several shards": [8, 128, 192], "all": list(SHAPE)}
 LABELS = ("em.ome.zarr/labels/segments/0", "em.ome.zarr/labels/neurites/0")
 
 
