@@ -98,7 +98,9 @@ def _find(table: Pixels, pixels: Pixels) -> tuple[Indices, Mask]:
 def _exits(minima: Pixels, rim: Pixels, ends: Pixels) -> Indices:
     """Index of the minimum that each rim pixel ends at, by pointer jumping.
 
-    A path descends from block to block; each round doubles the part of it that is known.
+    A path descends from block to block; each round doubles the part of it that is known, so
+    the longest possible one is known after log2 of their number. Raises ValueError for tables
+    that lead nowhere: a block is missing, or they are not of one map.
     """
     basin, is_minimum = _find(minima, ends)
     onward, is_rim = _find(rim, ends)
@@ -106,9 +108,11 @@ def _exits(minima: Pixels, rim: Pixels, ends: Pixels) -> Indices:
         pixel = ends[~(is_minimum | is_rim)][0]
         raise ValueError(f"pixel {pixel} is in no table: a block of the section is missing")
     onward[is_minimum] = np.flatnonzero(is_minimum)
-    while not is_minimum[onward].all():
+    for _ in range(len(rim).bit_length() + 1):
+        if is_minimum[onward].all():
+            return basin[onward]
         onward = onward[onward]
-    return basin[onward]
+    raise ValueError("rim tables lead in a circle: they are not of one map")
 
 
 def _basins(pixels: Pixels, minima: Pixels, rim: Pixels, exits: Indices) -> Numbers:

@@ -26,7 +26,7 @@ from dcan.storage.receipts import Entry, digest
 
 _log = logging.getLogger("dcan")
 
-SIGMAS = (0.5, 1.0, 1.5, 2.0, 3.0)
+SIGMAS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 DEPTHS = (1.0, 3.0, 8.0, 16.0, 32.0, 64.0)
 WEIGHTS = (0, 300, 500, 700, 900, 1000)  # w_f in thousandths
 THRESHOLDS = (100, 200, 300, 400, 500, 600, 700, 800, 900)  # t in thousandths

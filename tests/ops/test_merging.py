@@ -11,7 +11,7 @@ from dcan.geometry import Box, Grid
 from dcan.ops.frames import Frame
 from dcan.ops.fusion import region_image
 from dcan.ops.merging import merge, needed
-from dcan.ops.watershed import descend, flood, tables
+from dcan.ops.watershed import Flood, descend, flood, tables
 
 LEVELS = st.tuples(st.integers(1, 12), st.integers(1, 12), st.sampled_from((1, 4, 200))).flatmap(
     lambda s: arrays(np.uint16, s[:2], elements=st.integers(0, s[2]))
@@ -147,3 +147,12 @@ def test_an_unknown_key_is_a_defect():
     regions = merge([flood(np.zeros((2, 2), np.uint16), Frame.whole(2, 2))], 0)
     with pytest.raises(ValueError, match="pixel 3"):
         regions.of(np.array([3], np.uint64))
+
+
+def test_tables_that_lead_in_a_circle_are_refused() -> None:
+    none, levels = np.empty(0, np.uint64), np.empty(0, np.uint16)
+    one, two, minimum = (np.array([pixel], np.uint64) for pixel in (1, 2, 9))
+    west = Flood(minimum, np.zeros(1, np.uint16), one, two, none, none, levels)
+    east = Flood(none, levels, two, one, none, none, levels)
+    with pytest.raises(ValueError, match="circle"):
+        merge([west, east], 0)

@@ -223,13 +223,18 @@ def test_a_holder_touches_its_claim_and_no_other(
     assert json.loads(path.read_text())["host"] == "another-host", "and it is not ours to remove"
 
 
-def test_a_claim_that_vanishes_harms_nobody(
-    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_claim_that_vanishes_harms_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raised: list[object] = []
+
+    def stale(touched: Path) -> None:
+        raise OSError(errno.ESTALE, "stale")
+
     monkeypatch.setattr(threading, "excepthook", raised.append)
     monkeypatch.setattr(claims, "BEAT", 0.01)
     with claim(path, "ingest of x", 0):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "utime", stale)
+            time.sleep(0.1)
         path.unlink()
         (path.parent / "claims.lock").unlink()
         path.parent.rmdir()

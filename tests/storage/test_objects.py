@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -69,13 +70,14 @@ def test_every_flipped_bit_and_every_cut_is_a_fault(
     assert str(path) in (stored.fault(tmp_path, bytes_too=True) or "")
     path.write_bytes(data[:-1])
     assert f"{len(data) - 1} bytes, {len(data)} were written" in (stored.fault(tmp_path) or "")
+    path.write_bytes(data + b"x")
+    assert stored.fault(tmp_path) is not None
 
 
 def test_what_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
     stored = write_bytes(tmp_path, tmp_path / "a", b"")
     (tmp_path / "a").unlink()
     assert "No such file" in (stored.fault(tmp_path) or "")
-    folder = Stored("a", (tmp_path).stat().st_size, 0)
     (tmp_path / "a").mkdir()
     folder = Stored("a", (tmp_path / "a").stat().st_size, 0)
     assert "directory" in (folder.fault(tmp_path, bytes_too=True) or "")
@@ -173,7 +175,8 @@ def test_a_living_writers_temporary_stays(tmp_path: Path) -> None:
     with replacing(tmp_path / "a") as mine:
         mine.write_text("mine")
         other = mine.with_name(mine.name.replace(f".{os.getpid()}.", ".1."))
-        elsewhere = mine.with_name(".a.another-host.999999999.part")
+        dead = mine.name.replace(f".{os.getpid()}.", ".999999999.")
+        elsewhere = mine.with_name(dead.replace(socket.gethostname(), "another-host"))
         for path in (other, elsewhere):
             path.write_text("other")
     write_text(tmp_path / "a", "again")

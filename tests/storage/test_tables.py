@@ -6,6 +6,7 @@ import io
 import os
 import random
 import re
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from dcan.errors import DcanError
+from dcan.storage.objects import crc32c
 from dcan.storage.tables import Pack, TableRef, read_table
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -134,6 +136,25 @@ def test_a_reference_to_something_else_is_noticed(pack: Pack, changed: dict[str,
         read_table(pack.root, reference)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("", "3", "[]", "{", "\udcff", "[" * 9999, '{"a": 3}', '{"a": {}}'),
+        '{"a": {"at": -99, "size": 0, "checksum": 0, "dtype": "<u4", "shape": [0]}}',
+        '{"a": {"at": "0", "size": 0, "checksum": 0, "dtype": "<u4", "shape": [0]}}',
+        '{"a": {"at": 0, "size": 0, "checksum": 0, "dtype": "nothing", "shape": [0]}}',
+        '{"a": {"at": 0, "size": 0, "checksum": 0, "dtype": "|O", "shape": [0]}}',
+        '{"a": {"at": 0, "size": 0, "checksum": 0, "dtype": "<u4", "shape": [5]}}',
+        '{"a": {"at": 0, "size": 0, "checksum": 0, "dtype": "<u4", "shape": "x"}}',
+    ],
+)
+def test_a_header_that_makes_no_sense_is_damage(tmp_path: Path, header: str) -> None:
+    data = header.encode("utf-8", "surrogateescape")
+    (tmp_path / "odd").write_bytes(struct.pack("<8sI", b"DCANTAB1", len(data)) + data)
+    with pytest.raises(DcanError, match="is damaged"):
+        read_table(tmp_path, TableRef("odd", 0, 12 + len(data), crc32c(data)))
+
+
 def test_a_prefix_reads_its_arrays_and_no_others(
     pack: Pack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +217,7 @@ def test_a_torn_record_does_not_shift_the_next(pack: Pack) -> None:
 OTHER = """
 import sys, numpy as np
 from pathlib import Path
+from dcan.storage.objects import crc32c
 from dcan.storage.tables import Pack
 import os; os.getpid = lambda: 7
 print(Pack(Path(sys.argv[1]), "flood", "attempt").append({"a": np.arange(3)}).path)
