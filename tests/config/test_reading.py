@@ -88,6 +88,29 @@ def test_a_mistake_is_named_by_key_value_and_rule(file: Path, text: str, line: s
     assert refused(file, text).startswith(line)
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (BASE + '"a\\e[31mb": 1\n', r"unknown key 'a\u001b[31mb': "),
+        (BASE + 'training: {rule: "\\e[31m"}\n', r'training.rule is "\u001b[31m": give'),
+        (BASE + "volume2: {}\n" + "x" * 70 + ": 1\n", "unknown key 'volume2'"),
+        (BASE + "x" * 70 + ": 1\n", f"unknown key '{'x' * 57}...'"),
+        (
+            BASE + f"training: {{steps: [{'1,' * 40}]}}\n",
+            "training.steps is [1, 1, 1, 1, 1, 1, 1, 1, ...]",
+        ),
+        (BASE + "training: {steps: {a: 1, b: [1]}}\n", "training.steps is {a, b}: give an integer"),
+        (
+            BASE + "training: {steps: [[1], {a: 1}]}\n",
+            "training.steps is [..., ...]: give an integer",
+        ),
+        ("#" * (1 << 16) + "\n" + BASE, "larger than 65536 bytes"),
+    ],
+)
+def test_keys_and_values_are_shown_short_and_harmless(file: Path, text: str, line: str) -> None:
+    assert refused(file, text).startswith(line)
+
+
 def test_how_many_more_counts_keys(file: Path) -> None:
     text = BASE + "segmentation: {t: 2, w_f: 3, sigma: 99}\nblocks: {batches: 0}\n"
     assert refused(file, text).endswith("(and 3 more)")
