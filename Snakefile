@@ -29,8 +29,7 @@ rule all:
 rule train:
     """The network and its calibration."""
     input:
-        rules.weights.output,
-        rules.calibrate.output,
+        receipts("train", "calibrate"),
 
 
 name_messages()

@@ -48,11 +48,27 @@ def agree(config: Config) -> None:
     if config.evaluation:
         _agree_on_evaluation(config, config.evaluation)
     _agree_on_training(config)
+    _agree_on_membrane(config)
+
+
+def _agree_on_membrane(config: Config) -> None:
+    """Where a map is given no network has a part."""
+    if config.membrane is None:
+        return
+    for key, given in (
+        ("model.weights", config.model.weights),
+        ("training.volumes", config.training.volumes),
+    ):
+        if given is not None:
+            raise ValueError(
+                f"membrane gives a map and {key} a network to make one: remove one of the two"
+            )
 
 
 def _agree_on_phantom(config: Config) -> None:
     """What the phantom's shape says about sections is known before it is made."""
     named = [config.volume.source, *([config.truth.source] if config.truth else [])]
+    named += [config.membrane.source] if config.membrane else []
     for volume in config.training.volumes or []:
         named += [volume.source, volume.truth.source]
     if config.phantom is None:

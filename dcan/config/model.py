@@ -154,6 +154,15 @@ class Model(Strict):
     """A checkpoint, a folder of them, or the name of one in `models/`; null trains."""
 
 
+class Membrane(Strict):
+    """A map of membranes made elsewhere, to be segmented instead of the network's."""
+
+    source: Source
+    """As `volume.source`, of its shape; uint8, or floating point 0..1."""
+    white: Literal["membrane", "neurite"] = "membrane"
+    """What high values mean."""
+
+
 class Prediction(Strict):
     """How the network is run over the volume."""
 
@@ -226,6 +235,7 @@ class Config(Strict):
     evaluation: Evaluation | None = None
     training: Training = Training()
     model: Model = Model()
+    membrane: Membrane | None = None
     prediction: Prediction = Prediction()
     segmentation: Segmentation = Segmentation()
     linking: Linking = Linking()

@@ -8,7 +8,7 @@ shape of the blocks only in those of the stages whose tables are kept by block.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dcan.config.model import Config
 
@@ -26,7 +26,7 @@ class Stage:
     chosen: tuple[str, ...] = ()
     """Values of the calibration."""
     sources: tuple[str, ...] = ()
-    """Sources it reads: `volume`, `truth`, `training`."""
+    """Sources it reads: `volume`, `truth`, `training`, `membrane`."""
     batched: bool = False
     """Whether its blocks are dealt out to jobs."""
 
@@ -36,7 +36,7 @@ STAGES: dict[str, Stage] = {
         version=1,
         keys=(
             *("volume.source", "volume.missing", "phantom", "truth", "training.volumes"),
-            *("evaluation", "blocks.shape", "storage.shard", "prediction.tile"),
+            *("evaluation", "blocks.shape", "storage.shard", "prediction.tile", "membrane"),
         ),
     ),
     "allocate": Stage(version=1, after=("probe",), keys=("volume.voxel_size", "storage.shard")),
@@ -99,11 +99,43 @@ STAGES: dict[str, Stage] = {
 """Every stage, in running order. A pyramid follows the stage whose store it belongs to."""
 
 
+_GIVEN = Stage(
+    version=1, after=("survey",), keys=("membrane",), sources=("membrane",), batched=True
+)
+"""`predict` where the map is given: it is copied."""
+
+
+def trains(config: Config) -> bool:
+    """Whether a run trains networks: neither a map nor weights are given."""
+    return config.membrane is None and config.model.weights is None
+
+
+def searches(config: Config) -> bool:
+    """Whether a run looks for the parameters of segmentation on labelled sections."""
+    given = config.segmentation
+    values = (given.sigma, given.depth, given.w_f, given.t)
+    return given.calibration == "auto" and "auto" in values and bool(config.trained_on())
+
+
+def planned(config: Config) -> dict[str, Stage]:
+    """The stages that a run of this configuration has, in running order."""
+    stages = dict(STAGES)
+    if not (trains(config) or searches(config)):
+        del stages["truth"]
+    if config.membrane:
+        del stages["train"], stages["resolve"]
+        stages["predict"] = _GIVEN
+    return {
+        name: replace(stage, after=tuple(a for a in stage.after if a in stages))
+        for name, stage in stages.items()
+    }
+
+
 def own(config: Config, stage: str) -> dict[str, object]:
     """The values under the stage's keys, by dotted key, as plain JSON values."""
     plain = config.model_dump(mode="json")
     values: dict[str, object] = {}
-    for key in STAGES[stage].keys:
+    for key in planned(config).get(stage, STAGES[stage]).keys:
         value: object = plain
         for part in key.split("."):
             value = value[part] if isinstance(value, dict) else None

@@ -86,7 +86,7 @@ def label(edge: Mask, membrane: Membrane, frame: Frame, inside: Mask) -> FusedSe
     """The part of `fuse` that follows the contour `edge`: bool on the core."""
     frame.check(edge, frame.core, "contour")
     frame.check(membrane, frame.core, "membrane")
-    within = inside[edge.view(np.uint8), membrane]
+    within = _within(edge, membrane, inside)
     labels, sizes, first = components(within)
     y, x = np.divmod(first, labels.shape[1])
     _, y0, x0 = frame.core.start
@@ -101,9 +101,8 @@ def contour(descent: Descent, regions: Regions) -> Mask:
     Of two 4-adjacent pixels in different regions the greater by (level, index) is on the
     contour, so no two regions touch 4-connectedly off it.
     """
-    _, number = np.unique(regions.of(descent.terminals), return_inverse=True)
-    region = number.astype(np.int32)[descent.basins]
-    edge: Mask = _contour(descent.levels, region, descent.core)
+    names = regions.of(descent.terminals)
+    edge: Mask = _contour(descent.levels, descent.basins, names, descent.core)
     return edge
 
 
@@ -130,13 +129,28 @@ def _fused_levels(w_f: int) -> npt.NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True)
-def _contour(levels: Levels, region: Numbers, core: Core) -> Mask:
+def _within(edge: Mask, membrane: Membrane, inside: Mask) -> Mask:
+    result = np.empty(edge.shape, np.bool_)
+    off, on = inside[0], inside[1]
+    for y in range(edge.shape[0]):
+        for x in range(edge.shape[1]):
+            u = membrane[y, x]
+            result[y, x] = on[u] if edge[y, x] else off[u]
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _contour(levels: Levels, basins: Numbers, names: Pixels, core: Core) -> Mask:
     # outside the window the level is above all others: nothing is greater than it
     y0, y1, x0, x1 = core
     result = np.empty((y1 - y0, x1 - x0), np.bool_)
+    regions = np.zeros((3, levels.shape[1]), np.uint64)  # of three rows, in turns
+    _name(basins[y0 - 1], names, regions[(y0 - 1) % 3])
+    _name(basins[y0], names, regions[y0 % 3])
     for y in range(y0, y1):
+        _name(basins[y + 1], names, regions[(y + 1) % 3])
         own, above, below = levels[y], levels[y - 1], levels[y + 1]
-        here, north, south = region[y], region[y - 1], region[y + 1]
+        north, here, south = regions[(y - 1) % 3], regions[y % 3], regions[(y + 1) % 3]
         for x in range(x0, x1):
             up = (here[x] != north[x]) & (own[x] >= above[x])
             left = (here[x] != here[x - 1]) & (own[x] >= own[x - 1])
@@ -144,6 +158,13 @@ def _contour(levels: Levels, region: Numbers, core: Core) -> Mask:
             down = (here[x] != south[x]) & (own[x] > below[x])
             result[y - y0, x - x0] = up | left | right | down
     return result
+
+
+@njit(cache=True, nogil=True)
+def _name(basins: Numbers, names: Pixels, regions: Pixels) -> None:
+    for x in range(len(basins)):
+        if basins[x] >= 0:
+            regions[x] = names[basins[x]]
 
 
 @njit(cache=True, nogil=True)

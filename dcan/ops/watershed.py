@@ -16,12 +16,12 @@ import numpy.typing as npt
 from numba import njit
 
 from dcan.ops.frames import Frame, Levels, Numbers, Pixels
-from dcan.ops.saddles import least_saddles
-
-Core = tuple[int, int, int, int]
+from dcan.ops.saddles import Core, touching_saddles
 
 LARGEST = 2**31 - 2
 """Pixels of a window and those around it: an int32 holds them and two marks."""
+UP, LEFT, SELF, RIGHT, DOWN = range(5)
+"""Where a pixel points, in the order of the neighbours' indices."""
 OUTSIDE = 65535
 """Level of what lies outside the window: greater than every level of a pixel."""
 
@@ -89,17 +89,21 @@ def descend(levels: Levels, frame: Frame) -> Descent:
     if int(levels.max(initial=0)) >= OUTSIDE:
         raise ValueError(f"a level of {OUTSIDE} is above the range of a smoothed map")
     padded = np.pad(levels, 1, constant_values=OUTSIDE)
-    basins, local = _descend(padded, core_of(frame))
-    terminals = _section_index(local, padded.shape[1], frame)
-    minimum = np.isin(terminals, frame.ring, assume_unique=True, invert=True)
+    core = core_of(frame)
+    basins, local = _descend(padded, core)
+    y, x = np.divmod(local, padded.shape[1])
+    minimum = (y >= core[0]) & (y < core[1]) & (x >= core[2]) & (x < core[3])
+    _, y0, x0 = frame.window.start
+    terminals = ((y + (y0 - 1)) * frame.width + (x + (x0 - 1))).astype(np.uint64)
     return Descent(frame, padded, basins, terminals, minimum)
 
 
 def tables(descent: Descent) -> Flood:
     """The tables of a block whose descent is known."""
     frame, terminals, minimum = descent.frame, descent.terminals, descent.minimum
-    low, high, level = _contacts(descent.levels, descent.basins, descent.core)
-    low, high, level = least_saddles(low, high, level, len(terminals))
+    low, high, level = touching_saddles(
+        descent.levels, descent.basins, descent.core, len(terminals)
+    )
     minima = terminals[minimum]
     rim = frame.rim
     return Flood(
@@ -119,12 +123,6 @@ def core_of(frame: Frame) -> Core:
     return ys.start + 1, ys.stop + 1, xs.start + 1, xs.stop + 1
 
 
-def _section_index(local: npt.NDArray[np.int64], width: int, frame: Frame) -> Pixels:
-    _, y0, x0 = frame.window.start
-    y, x = local // width + (y0 - 1), local % width + (x0 - 1)
-    return (y * frame.width + x).astype(np.uint64)
-
-
 def _window_index(
     pixels: Pixels, frame: Frame
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -137,8 +135,8 @@ def _window_index(
 def _descend(levels: Levels, core: Core) -> tuple[Numbers, npt.NDArray[np.int64]]:
     """Basins, and the flat index of each terminal; `levels` padded with OUTSIDE.
 
-    While the paths are being followed, a pixel whose terminal is not known yet holds
-    -2 - j, where j is a pixel further along its path.
+    Until the second pass a pixel whose terminal is not known yet holds -2 - j, where j is a
+    pixel further along its path, and further in raster order.
     """
     height, width = levels.shape
     y0, y1, x0, x1 = core
@@ -147,76 +145,54 @@ def _descend(levels: Levels, core: Core) -> tuple[Numbers, npt.NDArray[np.int64]
     # no two minima are 4-adjacent
     bound = ((y1 - y0) * (x1 - x0) + 1) // 2 + 2 * (y1 - y0 + x1 - x0)
     terminals = np.empty(bound, np.int64)
-    step = np.array([-width, -1, 0, 1, width])
     steepest = np.empty(width, np.uint8)
     count = 0
     for y in range(1, height - 1):
+        row = y * width
         inside = y0 <= y < y1
         first, end = (1, width - 1) if inside else (x0, x1)
-        _steepest(levels, y, steepest)
+        if inside:
+            _steepest(levels, y, steepest)
+        else:
+            steepest[:] = SELF  # the ring: its blocks know where it goes
+        steepest[:x0], steepest[x1:] = SELF, SELF
         for x in range(first, end):
-            i = y * width + x
-            if not inside or x < x0 or x >= x1 or steepest[x] == 2:
-                known[i] = count
-                terminals[count] = i
+            if steepest[x] == SELF:
+                known[row + x] = count
+                terminals[count] = row + x
                 count += 1
             else:
-                j = i + step[steepest[x]]
-                known[i] = known[j] if known[j] != -1 else -2 - j
-    _resolve(known, width * y0, width * y1)
+                known[row + x] = _onward(known, row + x, steepest[x], width)
+    for y in range(y1 - 1, y0 - 1, -1):
+        row = known[y * width : (y + 1) * width]
+        for x in range(x1 - 1, x0 - 1, -1):
+            if row[x] < -1:
+                row[x] = known[-2 - row[x]]
     return basins, terminals[:count].copy()
 
 
 @njit(cache=True, nogil=True)
+def _onward(known: Numbers, i: int, direction: int, width: int) -> int:
+    """Where the pixel that i points to ends, or -2 - j for a pixel j > i on its path."""
+    if direction > SELF:
+        return -2 - (i + (1 if direction == RIGHT else width))
+    found = known[i - (width if direction == UP else 1)]
+    while found < -1 and -2 - found < i:
+        found = known[-2 - found]
+    return found
+
+
+@njit(cache=True, nogil=True)
 def _steepest(levels: Levels, y: int, steepest: npt.NDArray[np.uint8]) -> None:
-    """Which of up, left, self, right, down (0..4) is the smallest, for each x of row y."""
+    """Which of the five is the smallest, for each x of row y."""
     above, row, below = levels[y - 1], levels[y], levels[y + 1]
     for x in range(1, len(row) - 1):
         # in the order of their indices, so that the first keeps a tie
-        choice, least = np.uint8(0), above[x]
+        choice, least = np.uint8(UP), above[x]
         if row[x - 1] < least:
-            choice, least = np.uint8(1), row[x - 1]
+            choice, least = np.uint8(LEFT), row[x - 1]
         if row[x] < least:
-            choice, least = np.uint8(2), row[x]
+            choice, least = np.uint8(SELF), row[x]
         if row[x + 1] < least:
-            choice, least = np.uint8(3), row[x + 1]
-        steepest[x] = np.uint8(4) if below[x] < least else choice
-
-
-@njit(cache=True, nogil=True)
-def _resolve(known: Numbers, first: int, end: int) -> None:
-    for i in range(end - 1, first - 1, -1):
-        j = i
-        while known[j] < -1:
-            j = -2 - known[j]
-        basin = known[j]
-        j = i
-        while known[j] < -1:
-            ahead = -2 - known[j]
-            known[j] = basin
-            j = ahead
-
-
-@njit(cache=True, nogil=True)
-def _contacts(levels: Levels, basins: Numbers, core: Core) -> tuple[Numbers, Numbers, Levels]:
-    """Lower and higher basin, and the greater level, of 4-adjacent pixels in two basins."""
-    count = 0
-    for y in range(core[0], core[1]):
-        for x in range(core[2], core[3]):
-            a, right, down = basins[y, x], basins[y, x + 1], basins[y + 1, x]
-            count += (right >= 0 and right != a) + (down >= 0 and down != a)
-    low, high = np.empty(count, np.int32), np.empty(count, np.int32)
-    saddles = np.empty(count, np.uint16)
-    count = 0
-    for y in range(core[0], core[1]):
-        for x in range(core[2], core[3]):
-            a = basins[y, x]
-            for b, level in (
-                (basins[y, x + 1], levels[y, x + 1]),
-                (basins[y + 1, x], levels[y + 1, x]),
-            ):
-                if b >= 0 and b != a:
-                    low[count], high[count] = min(a, b), max(a, b)
-                    saddles[count] = max(level, levels[y, x])
-                    count += 1
-    return low, high, saddles
+            choice, least = np.uint8(RIGHT), row[x + 1]
+        steepest[x] = np.uint8(DOWN) if below[x] < least else choice

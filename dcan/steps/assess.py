@@ -133,7 +133,7 @@ def _metrics(space: Workspace, truth: Truth, evaluation: Evaluation) -> dict[str
         }
     if truth.kind == "neurites":
         record["neurites"] = _neurites(held)
-    trained_on = set(space.receipt("train").values["sections"])
+    trained_on = space.learned
     seen = [z for z in held.sections if fingerprint_of(held.read("em.ome.zarr/0", z)) in trained_on]
     if seen:
         _log.warning("evaluate: the network saw sections %s in training", seen)

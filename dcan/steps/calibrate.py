@@ -8,17 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dcan.config import searches
 from dcan.errors import DcanError
+from dcan.geometry import Box
 from dcan.net.device import hold, resolve
 from dcan.net.model import Architecture
 from dcan.net.predict import Predictor, predict_section
 from dcan.ops import calibration
 from dcan.ops.calibration import SearchGrid
 from dcan.ops.targets import objects
+from dcan.steps.maps import read_map
 from dcan.steps.train import members
-from dcan.steps.truth import labelled
+from dcan.steps.truth import Labelled, labelled
 from dcan.steps.vouching import Progress, check_inputs, remembered, vouch, working
 from dcan.steps.workspace import Workspace
 from dcan.storage.objects import seal_file, write_text
@@ -104,19 +109,39 @@ def _grid(fixed: dict[str, float], min_size: int) -> SearchGrid:
     )
 
 
-def _search(space: Workspace, fixed: dict[str, float]) -> dict[str, Any]:
-    check_inputs(space, "truth", "train")
+def _predicted(space: Workspace, sections: list[Labelled]) -> list[NDArray[np.uint8]]:
+    check_inputs(space, "train")
     given = space.config.prediction
-    found_sections = labelled(space, validation=True)
-    sections = [section for _, section in found_sections]
-    learned = set(space.receipt("train").values["sections"])
-    seen = [index for index, (sha256, _) in enumerate(found_sections) if sha256 in learned]
     network = predictor(space)
     progress = Progress("calibrate: maps", len(sections))
     maps = []
     for number, section in enumerate(sections, 1):
         maps.append(predict_section(network, section.em, section.table, given.tile, given.halo))
         progress(number)
+    return maps
+
+
+def _given_maps(space: Workspace) -> list[NDArray[np.uint8]]:
+    """The given map where the validation sections of the volume are labelled."""
+    given, truth = space.config.membrane, space.config.truth
+    if given is None or truth is None:
+        return []
+    _, y, x = truth.offset
+    _, height, width = space.probe["sources"]["truth"]["shape"]
+    boxes = [
+        Box((z, y, x), (z + 1, y + height, x + width))
+        for z in space.receipt("truth").values["volumes"][0]["validation"]
+    ]
+    return [read_map(space, given, box)[0] for box in boxes]
+
+
+def _search(space: Workspace, fixed: dict[str, float]) -> dict[str, Any]:
+    check_inputs(space, "truth")
+    found_sections = labelled(space, validation=True)
+    sections = [section for _, section in found_sections]
+    learned = space.learned
+    seen = [index for index, (sha256, _) in enumerate(found_sections) if sha256 in learned]
+    maps = _given_maps(space) if space.config.membrane else _predicted(space, sections)
     truths = [objects(section.target) for section in sections]
     grid = _grid(fixed, space.config.segmentation.min_size)
     found = calibration.calibrate(maps, truths, grid)
@@ -146,7 +171,7 @@ def _search(space: Workspace, fixed: dict[str, float]) -> dict[str, Any]:
         "remarks": remarks,
         "seen_in_training": len(seen),
         "sections": [v["validation"] for v in space.receipt("truth").values["volumes"]],
-        "weights": space.receipt("train").values["sha256"],
+        "weights": [] if space.config.membrane else space.receipt("train").values["sha256"],
         "from": "validation sections",
     }
 
@@ -161,7 +186,7 @@ def calibrate(space: Workspace) -> None:
             record: dict[str, Any] = {"chosen": chosen, "from": given.calibration}
         elif len(fixed) == len(NAMES):
             record = {"chosen": fixed, "from": "the configuration"}
-        elif space.config.trained_on():
+        elif searches(space.config):
             fingerprint = space.fingerprint("calibrate")
             record = remembered(space, "calibrate", fingerprint, partial(_search, space, fixed))
         else:

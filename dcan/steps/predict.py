@@ -14,6 +14,7 @@ from dcan.net.predict import Predictor
 from dcan.net.windows import window
 from dcan.steps.calibrate import predictor
 from dcan.steps.ingest import section_histogram
+from dcan.steps.maps import copy_block
 from dcan.steps.vouching import check_inputs, do_batch
 from dcan.steps.workspace import MEMBRANE_ABSENT, Part, Workspace
 from dcan.storage.receipts import Entry
@@ -61,8 +62,9 @@ def _predict_block(space: Workspace, pack: Pack, box: Box) -> Entry:
 
 
 def predict(space: Workspace, part: Part, workers: int) -> None:
-    """Predict a part of the volume's blocks."""
+    """Predict a part of the volume's blocks, or copy them where a map is given."""
     check_inputs(space, "survey", "ingest", "allocate")
-    work = partial(_predict_block, space)
+    given = space.config.membrane
+    work = partial(copy_block, space, given) if given else partial(_predict_block, space)
     written = Store(space.root, "membrane.ome.zarr/0").objects
     do_batch(space, space.ledger("predict"), part, work, workers, written)

@@ -41,7 +41,7 @@ def check_cut(config: Config, shape: Triple) -> None:
     Raises DcanError with the nearest shape that is legal.
     """
     block, shard = config.blocks.shape, config.storage.shard
-    tile = config.prediction.tile
+    tile = 1 if config.membrane else config.prediction.tile
     unit = (shard[0], lcm(shard[1], tile), lcm(shard[2], tile))
     legal = list(nearest_legal(block, unit, shape))
     for axis, (b, s, n) in enumerate(zip(block, shard, shape, strict=True)):
@@ -71,6 +71,14 @@ def _check_sections(config: Config, shape: Triple) -> None:
     for key, sections in named.items():
         if sections and bounds(sections).stop > depth:
             raise DcanError(f"{key} is {sections}: the volume has {depth} sections, end at {depth}")
+
+
+def _check_membrane(config: Config, found: dict[str, dict[str, Any]]) -> None:
+    if config.membrane and found["membrane"]["shape"] != found["volume"]["shape"]:
+        raise DcanError(
+            f"membrane.source has shape {found['membrane']['shape']}, the volume has "
+            f"{found['volume']['shape']}: give a map of the whole volume"
+        )
 
 
 def check_truth(truth: Truth, labels: Triple, em: Triple, key: str) -> None:
@@ -106,6 +114,7 @@ def probe(space: Workspace) -> None:
         shape: Triple = (depth, height, width)
         check_cut(config, shape)
         _check_sections(config, shape)
+        _check_membrane(config, found)
         if config.truth:
             d, h, w = found["truth"]["shape"]
             check_truth(config.truth, (d, h, w), shape, "truth")

@@ -127,7 +127,10 @@ def _member(path: Path) -> records.Member:
     return records.Member(path.stem, kept, best)
 
 
-def _training(space: Workspace) -> records.Training | records.GivenWeights:
+def _training(space: Workspace) -> records.Training | records.GivenWeights | Absent:
+    if space.config.membrane:
+        given = space.probe["sources"]["membrane"]["content"]
+        return Absent(f"the membrane map was made elsewhere (its content: {given})")
     receipt = space.receipt("train")
     if receipt.values["given"]:
         return records.GivenWeights(

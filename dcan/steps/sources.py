@@ -25,6 +25,8 @@ def sources(config: Config) -> Iterator[tuple[str, SourceSpec, Kind]]:
     yield "volume", spec(config.volume.source, phantom, "volume.source"), "image"
     if config.truth:
         yield "truth", spec(config.truth.source, phantom, "truth.source"), "labels"
+    if config.membrane:
+        yield "membrane", spec(config.membrane.source, phantom, "membrane.source"), "map"
     for number, volume in enumerate(config.training.volumes or []):
         key = f"training.volumes.{number}"
         yield f"training.{number}", spec(volume.source, phantom, f"{key}.source"), "image"

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dcan.config import STAGES, Config, load, own
+from dcan.config import STAGES, Config, load, own, planned
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid, Triple, share
 from dcan.storage.receipts import Ledger, Receipt, digest
@@ -92,6 +92,13 @@ class Workspace:
         """Sections with tissue, ascending."""
         return [z for z in range(self.shape[0]) if z not in self.missing]
 
+    @property
+    def learned(self) -> frozenset[str]:
+        """Hashes of the sections that the networks were trained on; none for a given map."""
+        if self.config.membrane:
+            return frozenset()
+        return frozenset(self.receipt("train").values["sections"])
+
     def chosen(self) -> dict[str, float]:
         """The calibrated sigma, depth, w_f and t."""
         return dict(self.receipt("calibrate").values["chosen"])
@@ -104,7 +111,7 @@ class Workspace:
 
     def fingerprint(self, stage: str, **extra: object) -> str:
         """What the result of a stage depends on; see `dcan.config.stages`."""
-        spec = STAGES[stage]
+        spec = planned(self.config).get(stage, STAGES[stage])
         chosen = self.chosen() if spec.chosen else {}
         return digest(
             {

@@ -10,7 +10,7 @@ os.environ["PATH"] = os.pathsep.join(
     [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
 )
 
-from dcan.config import STAGES, load, own, write
+from dcan.config import STAGES, load, own, planned, searches, trains, write
 from dcan.errors import DcanError
 
 
@@ -40,17 +40,15 @@ except DcanError as error:
 ROOT = Path(CONFIG.output) / CONFIG.volume.name
 RESOLVED = str(ROOT / "config.yaml")
 BATCHES = CONFIG.blocks.batches
-GPUS = (
-    1  # asked for by jobs that use the network; set-resources of a profile changes it
-)
+# asked for by jobs that use the network; set-resources of a profile changes it
+GPUS = 0 if CONFIG.membrane else 1
 PYRAMIDS = {
     "em": "ingest",
     "membrane": "predict",
     "segments": "relabel",
     "neurites": "unite",
 }
-READY = CONFIG.model.weights is not None
-LEARNS = bool(CONFIG.trained_on())
+STAGES_RUN = planned(CONFIG)
 
 
 wildcard_constraints:
@@ -66,8 +64,9 @@ def receipt(stage):
 
 
 def receipts(*stages):
-    """The receipts of stages that another reads."""
-    return [receipt(stage) for stage in stages]
+    """The receipts of stages that another reads, of those that this run has."""
+    absent = STAGES.keys() - STAGES_RUN.keys()
+    return [receipt(stage) for stage in stages if stage not in absent]
 
 
 def batches(stage):
@@ -106,7 +105,7 @@ def truth_needs():
 
 def weights_need():
     """The members that are to be trained; nothing for ready weights."""
-    if READY:
+    if not trains(CONFIG):
         return receipts("probe")
     return [
         str(ROOT / "receipts" / "train" / f"member-{member}.json")
@@ -116,18 +115,13 @@ def weights_need():
 
 def calibration_needs():
     """Labelled sections and the network where there is something to search for."""
-    given = CONFIG.segmentation
-    values = (given.sigma, given.depth, given.w_f, given.t)
-    searched = given.calibration == "auto" and "auto" in values and LEARNS
-    return receipts("truth", "train", "resolve") if searched else receipts("probe")
+    needed = ("probe", "truth", "train", "resolve") if searches(CONFIG) else ("probe",)
+    return receipts(*(stage for stage in needed if stage in STAGES_RUN))
 
 
 def every_receipt():
     """The receipts of all stages: Snakemake makes a lost one again only if it is asked for."""
-    learned = receipt("truth") in weights_need() + calibration_needs() or not READY
-    stages = [name for name in STAGES if name not in ("pyramid", "report")]
-    if not learned:
-        stages.remove("truth")
+    stages = [name for name in STAGES_RUN if name not in ("pyramid", "report")]
     return receipts(*stages, *(f"pyramid_{store}" for store in PYRAMIDS))
 
 
@@ -144,7 +138,7 @@ def benchmark_of(stage):
 def parameters(stage):
     """The values a stage uses and its version, as text: another text runs the stage again."""
     return json.dumps(
-        {"version": STAGES[stage].version, **own(CONFIG, stage)}, sort_keys=True
+        {"version": STAGES_RUN.get(stage, STAGES[stage]).version, **own(CONFIG, stage)}, sort_keys=True
     )
 
 

@@ -132,14 +132,16 @@ class PhantomSource:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """uint8 for the image, uint32 for the labels."""
-        return np.dtype(np.uint8 if self.kind == "image" else np.uint32)
+        """uint8 for the image and the map, uint32 for the labels."""
+        return np.dtype(np.uint32 if self.kind == "labels" else np.uint8)
 
     def read(self, box: Box) -> NDArray[Any]:
         """See `Source.read`."""
         from dcan.ops import phantom
 
         check_inside(box, self.shape)
+        if self.kind == "map":
+            return phantom.membrane(self.shape, self.seed, box)
         rendered = phantom.render(self.shape, self.seed, box)
         return rendered.em if self.kind == "image" else rendered.neurites
 

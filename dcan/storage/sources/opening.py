@@ -74,6 +74,11 @@ def _check_type(spec: SourceSpec, dtype: np.dtype[Any], kind: Kind) -> None:
             f"{spec.path!r} holds {dtype}: images are uint8 or uint16, convert it with a range of "
             "your choice"
         )
+    if kind == "map" and dtype != np.uint8 and dtype.kind != "f":
+        raise DcanError(
+            f"{spec.path!r} holds {dtype}: a map of probabilities is uint8 (0 to 255) or floating "
+            "point (0 to 1), convert it"
+        )
     if kind == "labels" and dtype.kind not in "uib":
         raise DcanError(
             f"{spec.path!r} holds {dtype}: labels are integers or bool, convert them without loss"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dcan.errors import DcanError
 from dcan.geometry import Box, Triple
 
-Kind = Literal["image", "labels"]
+Kind = Literal["image", "labels", "map"]
 
 PIECE_BOUND = 1 << 30
 """Bytes that a section, strip, tile or chunk may declare without being looked at."""
@@ -50,7 +50,8 @@ class Source(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """uint8 or uint16 for images, an integer type or bool for labels; native byte order."""
+        """uint8 or uint16 for images, an integer type or bool for labels, uint8 or floating point
+        for maps; native byte order."""
         ...
 
     def read(self, box: Box) -> NDArray[Any]:

@@ -137,9 +137,9 @@ def _check_page(what: str, page: Any, kind: Kind) -> None:
         raise DcanError(f"{what} is a volume of its own: give one image directory a section")
     if page.is_reduced or page.is_mask:
         raise DcanError(f"{what} is a reduced image or a mask: give a TIFF without them")
-    if kind == "image" and page.photometric == PALETTE:
+    if kind != "labels" and page.photometric == PALETTE:
         raise DcanError(f"{what} has a palette: convert it to grey")
-    if kind == "image" and page.photometric == MIN_IS_WHITE:
+    if kind != "labels" and page.photometric == MIN_IS_WHITE:
         raise DcanError(f"{what} says that 0 is white: invert it and save 0 as black")
 
 
