@@ -1,18 +1,22 @@
-"""`make bench`: each row times our step and its peer in turn and prints the ratio of medians.
+"""`make bench`: our steps and their peers in turn, and the ratios of medians.
 
-The inputs are made from a seed, on one thread, after one run of each side that is not counted.
-Absolute times belong to the machine and the hour; the ratios are what to compare.
+The inputs are made from a seed; one run of each side is not counted. Absolute times belong to
+the machine and the hour; the ratios are what to compare.
 """
 
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import gaussian
 from skimage.measure import label
@@ -20,6 +24,9 @@ from skimage.metrics import adapted_rand_error
 from skimage.morphology import h_minima
 from skimage.segmentation import watershed
 
+from benchmarks.stages import SHAPE as STAGES_SHAPE
+from benchmarks.stages import BlockStages
+from dcan.geometry import Box
 from dcan.ops import contingency, phantom
 from dcan.ops.metrics import volume_scores
 from dcan.ops.sections import Fusion, segment
@@ -42,20 +49,19 @@ class Row:
     aim: float
 
 
-def skimage_fusion(membrane: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def skimage_fusion(membrane: NDArray[Any]) -> NDArray[Any]:
     """The same steps with scikit-image: smooth, h-minima, watershed with lines, fuse, label."""
     smooth = gaussian(membrane, FUSION.sigma, preserve_range=True)
     minima = label(h_minima(smooth, FUSION.depth), connectivity=1)
     dams = watershed(smooth, minima, connectivity=1, watershed_line=True) == 0
     weight = FUSION.w_f / 1000
     fused = weight * dams + (1 - weight) * (membrane / 255)
-    return label(fused < FUSION.t / 1000, connectivity=1)
+    labels: NDArray[Any] = label(fused < FUSION.t / 1000, connectivity=1)
+    return labels
 
 
 def rows() -> list[Row]:
     """The comparisons, on a phantom's membrane map and labels."""
-    from dcan.geometry import Box
-
     box = Box((1, 0, 0), (2, *SHAPE[1:]))
     membrane = phantom.membrane(SHAPE, 0, box)[0]
     truth = phantom.render(SHAPE, 0, Box.whole(SHAPE)).neurites
@@ -85,8 +91,8 @@ def seconds(side: Side) -> float:
     return time.process_time() - begun
 
 
-def main() -> None:
-    """Run every comparison and print the table."""
+def compare() -> None:
+    """Each row's two sides in turn, on one thread."""
     print(f"{'what':48} {'ours':>9} {'peer':>9} {'ratio':>7} {'aim':>5}  peer")
     for row in rows():
         pairs = [(seconds(row.ours), seconds(row.theirs)) for _ in range(ROUNDS + 1)][1:]
@@ -95,5 +101,27 @@ def main() -> None:
         print(f"{row.what:48} {ours:8.4f}s {theirs:8.4f}s {ratio} {row.aim:4.0f}x  {row.peer}")
 
 
+def stages() -> None:
+    """Flood to relabel through files, against scikit-image in memory and against the kernels."""
+    with tempfile.TemporaryDirectory() as folder:
+        blocks = BlockStages(Path(folder), FUSION)
+        tile = np.ascontiguousarray(blocks.membrane[0, :1024, :1024])
+        found = []
+        for _ in range(ROUNDS + 1):
+            one, two = blocks.end_to_end(1), blocks.end_to_end(2)
+            peer, kernels = seconds(lambda: skimage_fusion(tile)), blocks.kernels()
+            found.append((one.cpu, one.wall, two.wall, peer, kernels))
+    cpu, wall, wall_of_two, peer, kernels = map(statistics.median, zip(*found[1:], strict=True))
+    megavoxels = prod(STAGES_SHAPE) / 2**20
+    print(
+        f"\nblock stages flood to relabel of {STAGES_SHAPE}, read, compute, write, receipts\n"
+        f"  {megavoxels / cpu:.1f} Mvoxel per CPU second, scikit-image in memory {1 / peer:.2f}: "
+        f"{megavoxels * peer / cpu:.1f}x (aim 15x)\n"
+        f"  outside the kernels {1 - kernels / cpu:.1%} of the CPU time (aim 15%)\n"
+        f"  two workers against one, on the clock: {wall / wall_of_two:.2f}x (aim 1.8x)"
+    )
+
+
 if __name__ == "__main__":
-    main()
+    compare()
+    stages()

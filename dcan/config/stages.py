@@ -39,7 +39,7 @@ STAGES: dict[str, Stage] = {
             *("evaluation", "blocks.shape", "storage.shard", "prediction.tile", "membrane"),
         ),
     ),
-    "allocate": Stage(version=1, after=("probe",), keys=("volume.voxel_size", "storage.shard")),
+    "allocate": Stage(version=2, after=("probe",), keys=("volume.voxel_size", "storage.shard")),
     "ingest": Stage(version=1, sources=("volume",), batched=True),
     "survey": Stage(version=1, after=("ingest",), keys=("volume.missing",)),
     "truth": Stage(
@@ -78,7 +78,7 @@ STAGES: dict[str, Stage] = {
         batched=True,
     ),
     "merge": Stage(version=1, after=("flood",), chosen=("depth",)),
-    "fuse": Stage(version=1, after=("merge",), chosen=("sigma", "w_f", "t"), batched=True),
+    "fuse": Stage(version=2, after=("merge",), chosen=("sigma", "w_f", "t"), batched=True),
     "stitch": Stage(version=1, after=("fuse",), keys=("segmentation.min_size",)),
     "relabel": Stage(version=1, after=("stitch",), batched=True),
     "overlap": Stage(version=1, after=("relabel", "drift"), keys=("linking.bridge",), batched=True),
@@ -99,10 +99,18 @@ STAGES: dict[str, Stage] = {
 """Every stage, in running order. A pyramid follows the stage whose store it belongs to."""
 
 
-_GIVEN = Stage(
-    version=1, after=("survey",), keys=("membrane",), sources=("membrane",), batched=True
-)
-"""`predict` where the map is given: it is copied."""
+ON_A_GIVEN_MAP: dict[str, Stage] = {
+    "calibrate": Stage(
+        version=1,
+        after=("truth",),
+        keys=("segmentation", "membrane.white"),
+        sources=("membrane",),
+    ),
+    "predict": Stage(
+        version=1, after=("survey",), keys=("membrane.white",), sources=("membrane",), batched=True
+    ),
+}
+"""Stages that read a given membrane map, as they are where there is one."""
 
 
 def trains(config: Config) -> bool:
@@ -124,7 +132,7 @@ def planned(config: Config) -> dict[str, Stage]:
         del stages["truth"]
     if config.membrane:
         del stages["train"], stages["resolve"]
-        stages["predict"] = _GIVEN
+        stages |= ON_A_GIVEN_MAP
     return {
         name: replace(stage, after=tuple(a for a in stage.after if a in stages))
         for name, stage in stages.items()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -83,6 +84,15 @@ def _failure(stage: str, failed: dict[str, BaseException]) -> DcanError:
         f"{stage}: block {key}{more} failed: {why} (what is done is kept; mend the cause and "
         "give the same snakemake command again)"
     )
+
+
+def over(work: Callable[[T], R], items: Sequence[T], threads: int) -> Iterator[R]:
+    """`work(item)` of every item, in their order, on `threads` threads beside this one."""
+    if threads == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="dcan-section") as pool:
+        yield from pool.map(work, items)
 
 
 def run(

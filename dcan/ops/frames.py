@@ -20,6 +20,8 @@ Labels = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int32]
 """Basins or regions counted 0, 1, ... in the order of their names."""
 Mask = npt.NDArray[np.bool_]
+Core = tuple[int, int, int, int]
+"""First and end row, first and end column."""
 
 
 @dataclass(frozen=True, slots=True)

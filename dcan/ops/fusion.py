@@ -16,9 +16,9 @@ import numpy.typing as npt
 from numba import njit
 
 from dcan.errors import DcanError
-from dcan.ops.frames import Frame, Labels, Levels, Mask, Membrane, Numbers, Pixels
+from dcan.ops.frames import Core, Frame, Labels, Levels, Mask, Membrane, Numbers, Pixels
 from dcan.ops.merging import Regions
-from dcan.ops.watershed import Core, Descent, descend
+from dcan.ops.watershed import Descent, descend
 
 Sizes = npt.NDArray[np.int64]
 

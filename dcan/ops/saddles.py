@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from dcan.ops.frames import Levels, Numbers
+from dcan.ops.frames import Core, Levels, Numbers
 
-Core = tuple[int, int, int, int]
 SHORT = 16
 """Pairs that are sorted by insertion; longer rows of the table are left to argsort."""
 

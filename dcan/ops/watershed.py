@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from dcan.ops.frames import Frame, Levels, Numbers, Pixels
-from dcan.ops.saddles import Core, touching_saddles
+from dcan.ops.frames import Core, Frame, Levels, Numbers, Pixels
+from dcan.ops.saddles import touching_saddles
 
 LARGEST = 2**31 - 2
 """Pixels of a window and those around it: an int32 holds them and two marks."""
@@ -176,7 +176,7 @@ def _onward(known: Numbers, i: int, direction: int, width: int) -> int:
     """Where the pixel that i points to ends, or -2 - j for a pixel j > i on its path."""
     if direction > SELF:
         return -2 - (i + (1 if direction == RIGHT else width))
-    found = known[i - (width if direction == UP else 1)]
+    found: int = known[i - (width if direction == UP else 1)]
     while found < -1 and -2 - found < i:
         found = known[-2 - found]
     return found

@@ -54,7 +54,6 @@ def figures(space: Workspace) -> dict[str, Any]:
         "em.ome.zarr": em * pyramid,
         "membrane.ome.zarr": pyramid,
         "labels": 16 * pyramid,
-        "scratch": 4.0,
     }
     return {
         "shape": list(shape),

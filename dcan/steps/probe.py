@@ -134,8 +134,6 @@ STORES = {
 }
 """The multiscale stores of a volume: folder and kind."""
 
-SCRATCH = "scratch/segments"
-
 
 def _put_array(space: Workspace, path: str, text: str) -> Stored:
     """Write an array's metadata; refuse where data of another shape or shard lies there.
@@ -175,7 +173,5 @@ def allocate(space: Workspace) -> None:
                 written.append(_put_array(space, f"{path}/{level}", text))
         labels = {"ome": {"version": "0.5", "labels": ["segments", "neurites"]}}
         written.append(put_metadata(root, "em.ome.zarr/labels", group_metadata(labels)))
-        scratch = array_metadata(shape, "uint32", shard, 0, 1)
-        written.append(_put_array(space, SCRATCH, scratch))
         entry = Entry("metadata", tuple(written))
         vouch(space, "allocate", space.fingerprint("allocate"), {}, entries=(entry,))

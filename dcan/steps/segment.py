@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcan.engine.blocks import over
 from dcan.geometry import Box
 from dcan.ops.frames import Frame, Levels
-from dcan.ops.fusion import fuse, inside_table
+from dcan.ops.fusion import FusedSection, fuse, inside_table
 from dcan.ops.merging import Regions, merge, needed
 from dcan.ops.smoothing import depth_levels, reach, smooth
 from dcan.ops.watershed import Flood, flood
-from dcan.steps.probe import SCRATCH
-from dcan.steps.vouching import check_inputs, do_batch, do_units, working
+from dcan.steps.vouching import check_inputs, do_batch, do_units, section_threads, working
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage.receipts import Entry, Receipt
 from dcan.storage.tables import Pack, TableRef, read_table
@@ -66,15 +66,22 @@ def _levels(membrane: Array, read: Box, frame: Frame, sigma: float) -> Levels:
     return smooth(membrane, sigma)[ys, xs]
 
 
-def _flood_block(space: Workspace, sigma: float, pack: Pack, box: Box) -> Entry:
+def present_in(space: Workspace, box: Box) -> list[int]:
+    """The sections of a block that have tissue."""
+    return [z for z in range(box.start[0], box.stop[0]) if z not in space.missing]
+
+
+def _flood_block(space: Workspace, sigma: float, threads: int, pack: Pack, box: Box) -> Entry:
     membrane, read = _read_membrane(space, box, sigma)
     frame = Frame(box, space.shape)
     tables: dict[str, Array] = {}
     basins = 0
-    for z in range(box.start[0], box.stop[0]):
-        if z in space.missing:
-            continue
-        found = flood(_levels(membrane[z - read.start[0]], read, frame, sigma), frame)
+
+    def flooded(z: int) -> Flood:
+        return flood(_levels(membrane[z - read.start[0]], read, frame, sigma), frame)
+
+    sections = present_in(space, box)
+    for z, found in zip(sections, over(flooded, sections, threads), strict=True):
         basins += len(found.minima)
         tables.update({f"{z}.{name}": getattr(found, name) for name in Flood.__slots__})
     return Entry(box.key, (), pack.append(tables), {"voxels": box.size, "basins": basins})
@@ -83,7 +90,8 @@ def _flood_block(space: Workspace, sigma: float, pack: Pack, box: Box) -> Entry:
 def flood_blocks(space: Workspace, part: Part, workers: int) -> None:
     """Basins, rims and saddles of a part of the blocks."""
     check_inputs(space, "predict")
-    work = partial(_flood_block, space, space.chosen()["sigma"])
+    threads = section_threads(space, part, workers)
+    work = partial(_flood_block, space, space.chosen()["sigma"], threads)
     do_batch(space, space.ledger("flood"), part, work, workers)
 
 
@@ -121,34 +129,37 @@ def merge_sections(space: Workspace, workers: int) -> None:
 
 
 def _fuse_block(
-    space: Workspace, chosen: dict[str, float], tables: dict[str, TableRef], pack: Pack, box: Box
+    space: Workspace, tables: dict[str, TableRef], threads: int, pack: Pack, box: Box
 ) -> Entry:
+    chosen = space.chosen()
     sigma = chosen["sigma"]
     inside = inside_table(thousandths(chosen["w_f"]), thousandths(chosen["t"]))
     membrane, read = _read_membrane(space, box, sigma)
     frame = Frame(box, space.shape)
     _, ys, xs = box.within(read)
-    local = np.zeros(box.shape, np.uint32)
     arrays: dict[str, Array] = {}
     segments = 0
-    for index, z in enumerate(range(box.start[0], box.stop[0])):
-        if z in space.missing:
-            continue
+
+    def fused(z: int) -> FusedSection:
         section = membrane[z - read.start[0]]
         regions = Regions(**read_table(space.root, tables[f"z{z}"], f"{box.key}."))  # type: ignore[arg-type]
         levels = _levels(section, read, frame, sigma)
-        found = fuse(levels, np.ascontiguousarray(section[ys, xs]), frame, regions, inside)
-        local[index] = found.labels
+        return fuse(levels, np.ascontiguousarray(section[ys, xs]), frame, regions, inside)
+
+    sections = present_in(space, box)
+    for z, found in zip(sections, over(fused, sections, threads), strict=True):
         segments += len(found.first)
+        # relabel finds the same local labels again: cheaper than writing and reading them
+        arrays[f"{z}.inside"] = np.packbits(found.inside)
         arrays[f"{z}.first"], arrays[f"{z}.sizes"] = found.first, found.sizes
         for side in found.faces._fields:
             arrays[f"{z}.{side}"] = getattr(found.faces, side)
-    objects = Store(space.root, SCRATCH).write(box, local)
-    return Entry(box.key, objects, pack.append(arrays), {"voxels": box.size, "segments": segments})
+    return Entry(box.key, (), pack.append(arrays), {"voxels": box.size, "segments": segments})
 
 
 def fuse_blocks(space: Workspace, part: Part, workers: int) -> None:
     """Contour, fusion and local segments of a part of the blocks."""
-    check_inputs(space, "predict", "allocate")
-    work = partial(_fuse_block, space, space.chosen(), table_of(space.receipt("merge")))
+    check_inputs(space, "predict")
+    threads = section_threads(space, part, workers)
+    work = partial(_fuse_block, space, table_of(space.receipt("merge")), threads)
     do_batch(space, space.ledger("fuse"), part, work, workers)

@@ -8,15 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcan.engine.blocks import over
 from dcan.geometry import Box
 from dcan.ops.frames import Frame
-from dcan.ops.fusion import Faces
+from dcan.ops.fusion import Faces, components
 from dcan.ops.linking import Linking, Overlaps, add, link, overlaps, unite
 from dcan.ops.stitching import BlockSegments, Segments, stitch
 from dcan.steps.drift import Pair, pairs, shifts
-from dcan.steps.probe import SCRATCH
-from dcan.steps.segment import SectionUnit, column, table_of, thousandths
-from dcan.steps.vouching import Progress, check_inputs, do_batch, do_units, working
+from dcan.steps.segment import SectionUnit, column, present_in, table_of, thousandths
+from dcan.steps.vouching import (
+    Progress,
+    check_inputs,
+    do_batch,
+    do_units,
+    section_threads,
+    working,
+)
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage.receipts import Entry
 from dcan.storage.tables import Pack, TableRef, read_table
@@ -62,13 +69,25 @@ def stitch_sections(space: Workspace, workers: int) -> None:
         ledger.seal([unit.key for unit in units])
 
 
-def _relabel_block(space: Workspace, tables: dict[str, TableRef], pack: Pack, box: Box) -> Entry:
-    local = Store(space.root, SCRATCH).read(box)
+def _relabel_block(
+    space: Workspace,
+    inside: dict[str, TableRef],
+    tables: dict[str, TableRef],
+    threads: int,
+    pack: Pack,
+    box: Box,
+) -> Entry:
     named = np.zeros(box.shape, np.uint64)
-    for index, z in enumerate(range(box.start[0], box.stop[0])):
-        if z not in space.missing:
-            found = read_table(space.root, tables[f"z{z}"], f"{box.key}.")
-            named[index] = found["names"][local[index]]
+    _, height, width = box.shape
+
+    def name(z: int) -> None:
+        bits = read_table(space.root, inside[box.key], f"{z}.inside")[""]
+        within = np.unpackbits(bits.astype(np.uint8), count=height * width).reshape(height, width)
+        local, _, _ = components(within.view(np.bool_))
+        names = read_table(space.root, tables[f"z{z}"], f"{box.key}.")["names"]
+        np.take(names, local, out=named[z - box.start[0]], mode="clip")  # not buffered
+
+    list(over(name, present_in(space, box), threads))
     objects = Store(space.root, SEGMENTS).write(box, named)
     return Entry(box.key, objects, None, {"voxels": box.size})
 
@@ -76,7 +95,8 @@ def _relabel_block(space: Workspace, tables: dict[str, TableRef], pack: Pack, bo
 def relabel_blocks(space: Workspace, part: Part, workers: int) -> None:
     """Write the segments of a part of the blocks under their global names."""
     check_inputs(space, "fuse", "allocate")
-    work = partial(_relabel_block, space, table_of(space.receipt("stitch")))
+    inside, names = (table_of(space.receipt(stage)) for stage in ("fuse", "stitch"))
+    work = partial(_relabel_block, space, inside, names, section_threads(space, part, workers))
     do_batch(space, space.ledger("relabel"), part, work, workers)
 
 

@@ -130,6 +130,11 @@ def do_batch(
         write_text(path, json.dumps(plain) + "\n")
 
 
+def section_threads(space: Workspace, part: Part, workers: int) -> int:
+    """Threads for the sections of a block: more than 1 where workers outnumber the blocks."""
+    return max(1, workers // max(1, len(space.blocks(part))))
+
+
 def vouch(
     space: Workspace,
     stage: str,

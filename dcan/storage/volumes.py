@@ -28,6 +28,9 @@ from dcan.geometry import Box, Grid, Triple
 from dcan.storage.objects import Stored, cannot_write, write_bytes
 
 Kind = Literal["image", "labels"]
+CHUNK = 512  # a block reads what is around it too, by whole chunks
+PIPELINE = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "threading.max_workers": 1}
+"""How an array is read: on the thread that asks, so a job uses the threads that it was given."""
 SMALLEST = 512  # a level whose section fits into this square is the last of a pyramid
 
 Array = NDArray[Any]
@@ -52,7 +55,8 @@ class Store:
     @cached_property
     def _array(self) -> zarr.Array[Any]:
         try:
-            array = zarr.open_array(self.root / self.path, mode="r+")
+            with zarr.config.set(PIPELINE):
+                array = zarr.open_array(self.root / self.path, mode="r+")
         # On damaged metadata zarr raises what comes up, AttributeError and RecursionError too.
         except Exception as error:
             raise DcanError(
@@ -132,11 +136,10 @@ class Store:
         alone = zarr.Array(
             zarr.AsyncArray(metadata, StorePath(MemoryStore(held)), self._array.config)
         )
-        alone[...] = np.pad(
-            voxels,
-            [(0, s - n) for s, n in zip(step, voxels.shape, strict=True)],
-            constant_values=self._array.fill_value,
-        )
+        if voxels.shape != step:
+            missing = [(0, s - n) for s, n in zip(step, voxels.shape, strict=True)]
+            voxels = np.pad(voxels, missing, constant_values=self._array.fill_value)
+        alone[...] = voxels
         return held["c/0/0/0"].to_bytes()
 
     def objects(self, box: Box) -> list[str]:
@@ -181,7 +184,7 @@ def multiscales(name: str, voxel_size: Sequence[float], levels: int, kind: Kind)
 
 
 def array_metadata(shape: Triple, dtype: str, shard: Triple, fill: int, level: int) -> str:
-    """`zarr.json` of a sharded array whose inner chunks are single sections of a shard."""
+    """`zarr.json` of a sharded array whose inner chunks are squares of single sections."""
     clipped = tuple(min(s, max(1, n)) for s, n in zip(shard, shape, strict=True))
     held: dict[str, Buffer] = {}
     zarr.create_array(
@@ -189,7 +192,7 @@ def array_metadata(shape: Triple, dtype: str, shard: Triple, fill: int, level: i
         shape=shape,
         dtype=dtype,
         shards=clipped,
-        chunks=(1, *clipped[1:]),
+        chunks=(1, *(_side(n) for n in clipped[1:])),
         compressors=[ZstdCodec(level=level), Crc32cCodec()],
         filters=None,
         fill_value=fill,
@@ -197,6 +200,12 @@ def array_metadata(shape: Triple, dtype: str, shard: Triple, fill: int, level: i
         zarr_format=3,
     )
     return held["zarr.json"].to_bytes().decode()
+
+
+def _side(length: int) -> int:
+    """Of a chunk: the shard's or an equal part of it, of at most CHUNK pixels where it divides."""
+    parts = -(-length // CHUNK)
+    return length if length % parts else length // parts
 
 
 def group_metadata(attributes: dict[str, Any]) -> str:

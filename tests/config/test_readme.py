@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dcan.config import STAGES, Config, load
+from dcan.config.stages import ON_A_GIVEN_MAP
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "config" / "README.md"
@@ -47,10 +48,13 @@ def default_of(field: FieldInfo) -> str:
 
 def reruns_of(key: str) -> str:
     """The stages that name the key, a section above it, or a key below it."""
+    keys = {name: stage.keys for name, stage in STAGES.items()}
+    for name, stage in ON_A_GIVEN_MAP.items():
+        keys[name] += stage.keys
     named = [
         name
-        for name, stage in STAGES.items()
-        if any(f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}.") for k in stage.keys)
+        for name, held in keys.items()
+        if any(f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}.") for k in held)
     ]
     return ", ".join(named) or "-"
 

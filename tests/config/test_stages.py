@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from dcan.config import STAGES, Config, own, parse
+from dcan.config import STAGES, Config, own, parse, planned
+from dcan.errors import DcanError
 
 PLAIN: dict[str, Any] = {
     "volume": {"name": "a", "source": "em.tif", "voxel_size": [50, 4, 4]},
@@ -97,3 +98,39 @@ def test_a_key_reruns_its_stage_and_none_before(key: str, first: str) -> None:
     assert first in stages
     assert all(order.index(name) >= order.index(first) for name in stages)
     assert {"ingest", "survey"} & stages == set()
+
+
+def given_map(**over: Any) -> Config:
+    return config(membrane={"source": "map.tif"}, **over)
+
+
+def test_a_given_map_leaves_the_network_out() -> None:
+    assert set(STAGES) - set(planned(given_map())) == {"train", "resolve"}
+    assert set(STAGES) - set(planned(given_map(truth=None))) == {"truth", "train", "resolve"}
+    for stage in planned(given_map()).values():
+        assert not {"train", "resolve"} & set(stage.after)
+    for stage in ("calibrate", "predict"):
+        assert planned(given_map())[stage].sources == ("membrane",), "its content is read"
+        assert own(given_map(), stage)["membrane.white"] == "membrane"
+
+
+def test_truth_is_brought_together_only_to_train_or_to_search() -> None:
+    ready = {"model": {"weights": "ssTEM"}}
+    fixed = {"segmentation": {"sigma": 1, "depth": 8, "w_f": 0.7, "t": 0.3}}
+    assert "truth" in planned(config())
+    assert "truth" in planned(config(**ready))
+    assert "truth" in planned(config(**fixed))
+    assert "truth" not in planned(config(**ready, **fixed))
+    assert "truth" not in planned(given_map(**fixed))
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"model": {"weights": "ssTEM"}},
+        {"training": {"volumes": []}},
+    ],
+)
+def test_a_given_map_and_a_network_are_refused_together(over: dict[str, Any]) -> None:
+    with pytest.raises(DcanError, match=r"membrane gives a map .*: remove one of the two"):
+        given_map(**over)
