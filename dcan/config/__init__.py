@@ -2,7 +2,7 @@
 
 from dcan.config.model import Config, Phantom, SourcePath, Truth
 from dcan.config.reading import load, parse, schema, write
-from dcan.config.stages import STAGES, Stage, own
+from dcan.config.stages import STAGES, Stage, own, planned, searches
 
 __all__ = [
     "STAGES",
@@ -14,6 +14,8 @@ __all__ = [
     "load",
     "own",
     "parse",
+    "planned",
     "schema",
+    "searches",
     "write",
 ]

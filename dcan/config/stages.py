@@ -8,7 +8,7 @@ shape of the blocks only in those of the stages whose tables are kept by block.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dcan.config.model import Config
 
@@ -80,12 +80,18 @@ STAGES: dict[str, Stage] = {
     "merge": Stage(version=1, after=("flood",), chosen=("depth",)),
     "fuse": Stage(version=1, after=("merge",), chosen=("sigma", "w_f", "t"), batched=True),
     "stitch": Stage(version=1, after=("fuse",), keys=("segmentation.min_size",)),
-    "relabel": Stage(version=1, after=("stitch",), batched=True),
+    "relabel": Stage(version=1, after=("stitch",), keys=("labels.compact",), batched=True),
+    "grow": Stage(version=1, after=("relabel",), chosen=("sigma",), batched=True),
+    "settle": Stage(version=1, after=("grow",)),
     "overlap": Stage(version=1, after=("relabel", "drift"), keys=("linking.bridge",), batched=True),
     "link": Stage(
-        version=1, after=("stitch", "overlap"), keys=("linking.iou", "linking.containment")
+        version=1,
+        after=("stitch", "overlap"),
+        keys=("linking.iou", "linking.containment", "labels.compact"),
     ),
-    "unite": Stage(version=1, after=("relabel", "link"), batched=True),
+    "unite": Stage(
+        version=1, after=("relabel", "settle", "link"), keys=("labels.grow",), batched=True
+    ),
     "pyramid": Stage(version=1),
     "evaluate": Stage(
         version=1,
@@ -97,6 +103,37 @@ STAGES: dict[str, Stage] = {
     "report": Stage(version=1, after=("evaluate", "calibrate", "train", "link")),
 }
 """Every stage, in running order. A pyramid follows the stage whose store it belongs to."""
+
+
+def planned(config: Config) -> dict[str, Stage]:
+    """The stages that this configuration runs, in running order, each after those of them alone.
+
+    Whatever must know which stages there are for a volume asks here: the workflow, fingerprints,
+    `dcan plan` and `dcan verify`.
+    """
+    idle = _idle(config)
+    return {
+        name: replace(stage, after=tuple(other for other in stage.after if other not in idle))
+        for name, stage in STAGES.items()
+        if name not in idle
+    }
+
+
+def searches(config: Config) -> bool:
+    """Whether values of the segmentation are searched for on labelled sections."""
+    given = config.segmentation
+    values = (given.sigma, given.depth, given.w_f, given.t)
+    return given.calibration == "auto" and "auto" in values and bool(config.trained_on())
+
+
+def _idle(config: Config) -> set[str]:
+    """The stages that have nothing to do."""
+    idle = set()
+    if config.model.weights is not None and not searches(config):
+        idle.add("truth")
+    if not config.labels.grow:
+        idle |= {"grow", "settle"}
+    return idle
 
 
 def own(config: Config, stage: str) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dcan.config import STAGES, Config, schema
+from dcan.config import Config, planned, schema
 from dcan.geometry import Grid, Triple
 from dcan.steps.probe import STORES, check_cut
 from dcan.steps.sources import opened
@@ -28,12 +28,12 @@ def _clipped(step: Triple, shape: Triple) -> Triple:
 
 def _jobs(config: Config) -> int:
     """Jobs of a whole run: batches and a seal, members, pyramids, and one of each other stage."""
-    batched = [name for name, stage in STAGES.items() if stage.batched]
-    others = [name for name in STAGES if name not in batched and name not in ("train", "pyramid")]
+    stages = planned(config)
+    batched = [name for name, stage in stages.items() if stage.batched]
+    others = [name for name in stages if name not in batched and name not in ("train", "pyramid")]
     members = 0 if config.model.weights else config.training.members
-    learned = 0 if config.trained_on() else 1  # no truth to bring together
     blocks = len(batched) * (config.blocks.batches + 1)
-    return blocks + len(others) - learned + members + 1 + len(STORES)
+    return blocks + len(others) + members + 1 + len(STORES)
 
 
 def figures(space: Workspace) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dcan.config import STAGES, Config, load, own
+from dcan.config import Config, load, own, planned
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid, Triple, share
 from dcan.storage.receipts import Ledger, Receipt, digest
@@ -104,7 +104,7 @@ class Workspace:
 
     def fingerprint(self, stage: str, **extra: object) -> str:
         """What the result of a stage depends on; see `dcan.config.stages`."""
-        spec = STAGES[stage]
+        spec = planned(self.config)[stage]
         chosen = self.chosen() if spec.chosen else {}
         return digest(
             {
