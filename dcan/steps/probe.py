@@ -126,6 +126,7 @@ STORES = {
 """The multiscale stores of a volume: folder and kind."""
 
 SCRATCH = "scratch/segments"
+SEGMENTS, NEURITES = "em.ome.zarr/labels/segments/0", "em.ome.zarr/labels/neurites/0"
 
 
 def _put_array(space: Workspace, path: str, text: str) -> Stored:

@@ -12,9 +12,12 @@ from dcan.geometry import Box
 from dcan.ops.frames import Frame
 from dcan.ops.fusion import Faces
 from dcan.ops.linking import Linking, Overlaps, add, link, overlaps, unite
-from dcan.ops.stitching import BlockSegments, Segments, stitch
+from dcan.ops.numbering import ranks
+from dcan.ops.stitching import BlockSegments, Names, Segments, stitch
 from dcan.steps.drift import Pair, pairs, shifts
-from dcan.steps.probe import SCRATCH
+from dcan.steps.grow import Growth
+from dcan.steps.numbering import Numbering
+from dcan.steps.probe import NEURITES, SCRATCH, SEGMENTS
 from dcan.steps.segment import SectionUnit, column, table_of, thousandths
 from dcan.steps.vouching import Progress, check_inputs, do_batch, do_units, working
 from dcan.steps.workspace import Part, Workspace
@@ -24,7 +27,6 @@ from dcan.storage.volumes import Store
 
 Array = NDArray[Any]
 NEVER = 1001  # thousandths: more than all of a branch cannot lie in another segment
-SEGMENTS, NEURITES = "em.ome.zarr/labels/segments/0", "em.ome.zarr/labels/neurites/0"
 
 
 def _block_segments(arrays: dict[str, Array], frame: Frame) -> BlockSegments:
@@ -62,21 +64,24 @@ def stitch_sections(space: Workspace, workers: int) -> None:
         ledger.seal([unit.key for unit in units])
 
 
-def _relabel_block(space: Workspace, tables: dict[str, TableRef], pack: Pack, box: Box) -> Entry:
+def _relabel_block(
+    space: Workspace, tables: dict[str, TableRef], numbering: Numbering, pack: Pack, box: Box
+) -> Entry:
     local = Store(space.root, SCRATCH).read(box)
     named = np.zeros(box.shape, np.uint64)
     for index, z in enumerate(range(box.start[0], box.stop[0])):
         if z not in space.missing:
             found = read_table(space.root, tables[f"z{z}"], f"{box.key}.")
-            named[index] = found["names"][local[index]]
+            named[index] = numbering.ids(z, found["names"])[local[index]]
     objects = Store(space.root, SEGMENTS).write(box, named)
     return Entry(box.key, objects, None, {"voxels": box.size})
 
 
 def relabel_blocks(space: Workspace, part: Part, workers: int) -> None:
-    """Write the segments of a part of the blocks under their global names."""
+    """Write the segments of a part of the blocks under their ids."""
     check_inputs(space, "fuse", "allocate")
-    work = partial(_relabel_block, space, table_of(space.receipt("stitch")))
+    tables = table_of(space.receipt("stitch"))
+    work = partial(_relabel_block, space, tables, Numbering(space))
     do_batch(space, space.ledger("relabel"), part, work, workers)
 
 
@@ -126,20 +131,16 @@ def _overlaps_of(space: Workspace, tables: dict[str, TableRef], pair: Pair) -> O
     return add(found)
 
 
-def _segments_of(space: Workspace, tables: dict[str, TableRef], z: int) -> Segments:
-    return Segments(**read_table(space.root, tables[f"z{z}"], "section."))  # type: ignore[arg-type]
-
-
-def _links(space: Workspace) -> tuple[Array, list[Array], dict[str, int]]:
-    """The names of all segments, the pairs to unite, and counts for the report."""
+def _links(space: Workspace) -> tuple[dict[int, Names], Names, dict[str, int]]:
+    """The ids of each section's segments, the pairs to unite, and counts for the report."""
     given = space.config.linking
     branches = NEVER if given.containment is None else thousandths(given.containment)
     rule = Linking(thousandths(given.iou), branches)
-    stitched, counted = (table_of(space.receipt(stage)) for stage in ("stitch", "overlap"))
-    sections = {z: _segments_of(space, stitched, z) for z in space.present}
+    counted, numbering = table_of(space.receipt("overlap")), Numbering(space)
+    sections = {z: numbering.segments(z) for z in space.present}
     units = pairs(space)
     progress = Progress("link", len(units))
-    linked: list[Array] = []
+    linked = [np.empty((0, 2), np.uint64)]
     candidates = 0
     for number, pair in enumerate(units, 1):
         both = (sections[pair.low], sections[pair.high])
@@ -150,13 +151,29 @@ def _links(space: Workspace) -> tuple[Array, list[Array], dict[str, int]]:
         candidates += len(table.count)
         linked.append(link(segments, table, rule))
         progress(number)
-    names = np.concatenate([np.empty(0, np.uint64), *(s.names for s in sections.values())])
     counts = {
-        "segments": len(names),
+        "segments": sum(len(found.names) for found in sections.values()),
         "candidates": candidates,
         "links": sum(len(rows) for rows in linked),
     }
-    return names, linked, counts
+    return {z: found.names for z, found in sections.items()}, np.concatenate(linked), counts
+
+
+def _neurites(space: Workspace) -> tuple[dict[str, Names], dict[str, int]]:
+    """The table of link, and counts for the report."""
+    ids, rows, counts = _links(space)
+    every = np.concatenate([np.empty(0, np.uint64), *ids.values()])
+    neurites = unite(every, rows)
+    least, sizes = np.unique(neurites, return_counts=True)
+    counts |= {"neurites": len(sizes), "alone": int((sizes == 1).sum())}
+    arrays: dict[str, Names] = {}
+    if space.config.labels.compact:
+        neurites = ranks(least, neurites)
+        arrays["names"] = Numbering(space).names()[least.astype(np.int64) - 1]
+    edges = np.cumsum([len(part) for part in ids.values()])
+    for (z, part), found in zip(ids.items(), np.split(neurites, edges), strict=False):
+        arrays[f"z{z}.segments"], arrays[f"z{z}.neurites"] = part, found
+    return arrays, counts
 
 
 def link_sections(space: Workspace) -> None:
@@ -167,27 +184,19 @@ def link_sections(space: Workspace) -> None:
         ledger.begin()
         found = ledger.entries().get("neurites")
         if found is None:
-            names, linked, counts = _links(space)
-            rows = np.concatenate([np.empty((0, 2), np.uint64), *linked])
-            neurites = unite(names, rows)
-            _, sizes = np.unique(neurites, return_counts=True)
-            counts |= {"neurites": len(sizes), "alone": int((sizes == 1).sum())}
-            _, height, width = space.shape
-            edges = np.searchsorted(
-                names, [np.uint64(1 + z * height * width) for z in range(space.shape[0] + 1)]
-            )
-            arrays: dict[str, Array] = {}
-            for z in space.present:
-                part = slice(edges[z], edges[z + 1])
-                arrays[f"z{z}.segments"], arrays[f"z{z}.neurites"] = names[part], neurites[part]
+            arrays, counts = _neurites(space)
             with ledger.attempt() as (journal, pack):
                 found = Entry("neurites", (), pack.append(arrays), counts)
                 journal.append(found)
         ledger.seal(["neurites"], dict(found.counts))
 
 
-def _unite_block(space: Workspace, table: TableRef, pack: Pack, box: Box) -> Entry:
+def _unite_block(
+    space: Workspace, table: TableRef, grown: Growth | None, pack: Pack, box: Box
+) -> Entry:
     segments = Store(space.root, SEGMENTS).read(box)
+    if grown:
+        grown(box, segments)
     united = np.zeros(box.shape, np.uint64)
     for index, z in enumerate(range(box.start[0], box.stop[0])):
         if z in space.missing:
@@ -204,4 +213,6 @@ def unite_blocks(space: Workspace, part: Part, workers: int) -> None:
     """Write the neurites of a part of the blocks."""
     check_inputs(space, "relabel", "allocate")
     table = table_of(space.receipt("link"))["neurites"]
-    do_batch(space, space.ledger("unite"), part, partial(_unite_block, space, table), workers)
+    grown = Growth(space) if space.config.labels.grow else None
+    work = partial(_unite_block, space, table, grown)
+    do_batch(space, space.ledger("unite"), part, work, workers)

@@ -10,7 +10,7 @@ os.environ["PATH"] = os.pathsep.join(
     [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
 )
 
-from dcan.config import STAGES, load, own, write
+from dcan.config import STAGES, load, own, planned, searches, write
 from dcan.errors import DcanError
 
 
@@ -50,7 +50,6 @@ PYRAMIDS = {
     "neurites": "unite",
 }
 READY = CONFIG.model.weights is not None
-LEARNS = bool(CONFIG.trained_on())
 
 
 wildcard_constraints:
@@ -116,18 +115,21 @@ def weights_need():
 
 def calibration_needs():
     """Labelled sections and the network where there is something to search for."""
-    given = CONFIG.segmentation
-    values = (given.sigma, given.depth, given.w_f, given.t)
-    searched = given.calibration == "auto" and "auto" in values and LEARNS
-    return receipts("truth", "train", "resolve") if searched else receipts("probe")
+    if searches(CONFIG):
+        return receipts("truth", "train", "resolve")
+    return receipts("probe")
+
+
+def growth_needs():
+    """What rings grow to and the map that neurites grow on, where they are grown."""
+    if "settle" not in planned(CONFIG):
+        return []
+    return receipts("settle", "predict", "calibrate")
 
 
 def every_receipt():
     """The receipts of all stages: Snakemake makes a lost one again only if it is asked for."""
-    learned = receipt("truth") in weights_need() + calibration_needs() or not READY
-    stages = [name for name in STAGES if name not in ("pyramid", "report")]
-    if not learned:
-        stages.remove("truth")
+    stages = [name for name in planned(CONFIG) if name not in ("pyramid", "report")]
     return receipts(*stages, *(f"pyramid_{store}" for store in PYRAMIDS))
 
 
