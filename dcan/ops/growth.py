@@ -132,7 +132,8 @@ def _places(pixels: Pixels, frame: Frame) -> Indices:
     window = frame.window
     _, top, left = window.start
     y, x = np.divmod(pixels.astype(np.int64), frame.width)
-    return (y - (top - 1)) * (window.shape[2] + 2) + (x - (left - 1))
+    places: Indices = (y - (top - 1)) * (window.shape[2] + 2) + (x - (left - 1))
+    return places
 
 
 @njit(cache=True, nogil=True)

@@ -72,7 +72,7 @@ def _relabel_block(
     for index, z in enumerate(range(box.start[0], box.stop[0])):
         if z not in space.missing:
             found = read_table(space.root, tables[f"z{z}"], f"{box.key}.")
-            named[index] = numbering.ids(z, found["names"])[local[index]]
+            named[index] = numbering.ids(z, found["names"].astype(np.uint64))[local[index]]
     objects = Store(space.root, SEGMENTS).write(box, named)
     return Entry(box.key, objects, None, {"voxels": box.size})
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from dcan.config import STAGES, Config, own, parse
+from dcan.config import STAGES, Config, own, parse, planned, searches
 
 PLAIN: dict[str, Any] = {
     "volume": {"name": "a", "source": "em.tif", "voxel_size": [50, 4, 4]},
@@ -59,7 +59,11 @@ def test_own_values_are_plain_and_follow_their_keys_alone() -> None:
     one, other = config(), config(linking={"iou": 0.5}, output="elsewhere")
     changed = {name for name in STAGES if own(one, name) != own(other, name)}
     assert changed == {"link"}
-    assert own(one, "link") == {"linking.iou": 0.3, "linking.containment": None}
+    assert own(one, "link") == {
+        "linking.iou": 0.3,
+        "linking.containment": None,
+        "labels.compact": False,
+    }
     assert own(one, "allocate")["storage.shard"] == [16, 1024, 1024]
     assert own(config(truth=None), "evaluate")["truth"] is None
 
@@ -87,6 +91,8 @@ def test_how_the_volume_is_cut_is_in_no_fingerprint_of_voxels() -> None:
         ("linking.iou", "link"),
         ("linking.drift", "drift"),
         ("segmentation.min_size", "stitch"),
+        ("labels.compact", "relabel"),
+        ("labels.grow", "unite"),
         ("training.steps", "train"),
         ("prediction.tile", "predict"),
     ],
@@ -97,3 +103,37 @@ def test_a_key_reruns_its_stage_and_none_before(key: str, first: str) -> None:
     assert first in stages
     assert all(order.index(name) >= order.index(first) for name in stages)
     assert {"ingest", "survey"} & stages == set()
+
+
+FIXED = {"sigma": 1, "depth": 3, "w_f": 0.7, "t": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("changed", "idle"),
+    [
+        ({}, {"grow", "settle"}),
+        ({"labels": {"grow": True}}, set()),
+        ({"labels": {"compact": True}, "segmentation": FIXED}, {"grow", "settle"}),
+        ({"model": {"weights": "a"}}, {"grow", "settle"}),
+        ({"model": {"weights": "a"}, "labels": {"grow": True}, "segmentation": FIXED}, {"truth"}),
+        ({"model": {"weights": "a"}, "truth": None}, {"truth", "grow", "settle"}),
+        (
+            {"model": {"weights": "a"}, "segmentation": {"calibration": "c.json"}},
+            {"truth", "grow", "settle"},
+        ),
+    ],
+)
+def test_stages_with_nothing_to_do_are_not_planned(changed: Any, idle: set[str]) -> None:
+    stages = planned(config(**changed))
+    assert list(stages) == [name for name in STAGES if name not in idle]
+    for name, stage in stages.items():
+        assert set(stage.after) == set(STAGES[name].after) - idle
+        assert (stage.keys, stage.version) == (STAGES[name].keys, STAGES[name].version)
+
+
+def test_is_searched_for_what_is_open_where_there_is_truth() -> None:
+    assert searches(config())
+    assert searches(config(segmentation={**FIXED, "t": "auto"}))
+    assert not searches(config(segmentation=FIXED))
+    assert not searches(config(segmentation={"calibration": "c.json"}))
+    assert not searches(config(truth=None))
