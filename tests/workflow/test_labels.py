@@ -79,8 +79,13 @@ def test_a_change_of_labels_reruns_what_depends_on_it(
     wanted = labels(tiny)
     expected: list[tuple[dict[str, bool], set[str], Labels, Labels]] = [
         ({"grow": True}, {"grow", "settle", "unite"}, wanted[0], grown(tiny)),
-        ({}, {"unite"}, *wanted),
-        ({"compact": True}, {"relabel", "overlap", "unite"}, *map(numbered, wanted)),
+        ({}, {"unite"}, wanted[0], wanted[1]),
+        (
+            {"compact": True},
+            {"relabel", "overlap", "unite"},
+            numbered(wanted[0]),
+            numbered(wanted[1]),
+        ),
     ]
     for values, stages, segments, neurites in expected:
         change(project, **values)
@@ -98,3 +103,18 @@ def test_a_change_of_labels_reruns_what_depends_on_it(
     table = table_of(space.receipt("link"))["neurites"]
     names = np.concatenate([[0], read_table(space.root, table, "names")[""]])
     assert (names[stored[1]] == wanted[1]).all()
+
+
+def test_stages_of_growth_run_only_where_it_is_asked_for(tiny: Project) -> None:
+    assert not list((tiny.results / "receipts").glob("*grow*"))
+    assert not list((tiny.results / "receipts").glob("*settle*"))
+    receipt = str(tiny.results.relative_to(tiny.folder) / "receipts" / "unite.json")
+    text = tiny.config.read_text()
+    tiny.config.write_text(text + "labels: {grow: true}\n")
+    try:
+        planned = tiny.snakemake("-n", receipt)
+    finally:
+        tiny.config.write_text(text)
+    assert planned.returncode == 0, planned.stderr
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", planned.stdout + planned.stderr, re.MULTILINE))
+    assert jobs == {"grow": "1", "settle": "1", "seal": "2", "unite": "1", "total": "5"}
