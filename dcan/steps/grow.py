@@ -56,8 +56,8 @@ def _settle_section(
 def settle_sections(space: Workspace, workers: int) -> None:
     """What the ring of each block grows to, from the rims of all blocks of a section."""
     with working(space, "settle"):
-        check_inputs(space, "grow")
         ledger = space.ledger("settle")
+        check_inputs(space, "grow")
         work = partial(_settle_section, space, table_of(space.receipt("grow")))
         units = [SectionUnit(z) for z in space.present]
         do_units(space, ledger, units, work, workers)

@@ -103,8 +103,17 @@ class Workspace:
         }
 
     def fingerprint(self, stage: str, **extra: object) -> str:
-        """What the result of a stage depends on; see `dcan.config.stages`."""
-        spec = planned(self.config)[stage]
+        """What the result of a stage depends on; see `dcan.config.stages`.
+
+        Raises DcanError for a stage that the configuration leaves nothing to do.
+        """
+        stages = planned(self.config)
+        if stage not in stages:
+            raise DcanError(
+                f"stage {stage} has nothing to do for {self.config.volume.name}: change its "
+                f"configuration, or leave the stage out ({', '.join(stages)} run)"
+            )
+        spec = stages[stage]
         chosen = self.chosen() if spec.chosen else {}
         return digest(
             {

@@ -12,6 +12,7 @@ import yaml
 from numpy.typing import NDArray
 from skimage.segmentation import relabel_sequential
 
+from dcan.cli import main
 from dcan.ops.frames import Frame
 from dcan.ops.growth import grow
 from dcan.ops.smoothing import smooth
@@ -80,6 +81,7 @@ def test_a_change_of_labels_reruns_what_depends_on_it(
     expected: list[tuple[dict[str, bool], set[str], Labels, Labels]] = [
         ({"grow": True}, {"grow", "settle", "unite"}, wanted[0], grown(tiny)),
         ({}, {"unite"}, wanted[0], wanted[1]),
+        ({"grow": True}, {"unite"}, wanted[0], grown(tiny)),
         (
             {"compact": True},
             {"relabel", "overlap", "unite"},
@@ -93,6 +95,7 @@ def test_a_change_of_labels_reruns_what_depends_on_it(
         with caplog.at_level("INFO", "dcan"):
             drive(project, 2, ["0/1"])
         assert reran(caplog.text) == stages, values
+        assert main(["verify", "-c", str(project.config)]) == 0
         stored = labels(project)
         assert (stored[0] == segments).all(), values
         assert (stored[1] == neurites).all(), values
@@ -108,6 +111,10 @@ def test_a_change_of_labels_reruns_what_depends_on_it(
 def test_stages_of_growth_run_only_where_it_is_asked_for(tiny: Project) -> None:
     assert not list((tiny.results / "receipts").glob("*grow*"))
     assert not list((tiny.results / "receipts").glob("*settle*"))
+    for verb in (("grow",), ("settle",), ("seal", "--stage", "grow")):
+        refused = tiny.dcan(*verb, "-c", "volume.yaml")
+        assert refused.returncode == 1
+        assert re.search("error: stage (grow|settle) has nothing to do for tiny", refused.stderr)
     receipt = str(tiny.results.relative_to(tiny.folder) / "receipts" / "unite.json")
     text = tiny.config.read_text()
     tiny.config.write_text(text + "labels: {grow: true}\n")
