@@ -137,3 +137,8 @@ def test_is_searched_for_what_is_open_where_there_is_truth() -> None:
     assert not searches(config(segmentation=FIXED))
     assert not searches(config(segmentation={"calibration": "c.json"}))
     assert not searches(config(truth=None))
+
+
+def test_neurites_stand_on_the_settled_rings_where_they_are_grown() -> None:
+    assert planned(config())["unite"].after == ("relabel", "link")
+    assert planned(config(labels={"grow": True}))["unite"].after == ("relabel", "settle", "link")
