@@ -51,6 +51,8 @@ VERBS = {
     "fuse": Verb("segment:fuse_blocks", "config part workers", "Fuse and label blocks."),
     "stitch": Verb("stitch:stitch_sections", "config workers", "Unite and name segments."),
     "relabel": Verb("stitch:relabel_blocks", "config part workers", "Write the segments."),
+    "grow": Verb("grow:grow_blocks", "config part workers", "Find what rims grow to."),
+    "settle": Verb("grow:settle_sections", "config workers", "Settle growth over sections."),
     "overlap": Verb("stitch:overlap_blocks", "config part workers", "Count shared pixels."),
     "link": Verb("stitch:link_sections", "config", "Link segments into neurites."),
     "unite": Verb("stitch:unite_blocks", "config part workers", "Write the neurites."),

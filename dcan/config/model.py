@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictBool,
     StrictInt,
     model_validator,
 )
@@ -205,6 +206,15 @@ class Linking(Strict):
     """Largest shift between consecutive sections that is looked for, pixels."""
 
 
+class Labels(Strict):
+    """How segments and neurites are stored."""
+
+    compact: StrictBool = False
+    """Number them 1..n, in the order of their names."""
+    grow: StrictBool = False
+    """Grow neurites down the membrane map over pixels without a segment."""
+
+
 class Blocks(Strict):
     """Units of work and resume. They do not change the result."""
 
@@ -239,6 +249,7 @@ class Config(Strict):
     prediction: Prediction = Prediction()
     segmentation: Segmentation = Segmentation()
     linking: Linking = Linking()
+    labels: Labels = Labels()
     blocks: Blocks = Blocks()
     storage: Storage = Storage()
     engine: Engine = Engine()

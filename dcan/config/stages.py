@@ -80,12 +80,18 @@ STAGES: dict[str, Stage] = {
     "merge": Stage(version=1, after=("flood",), chosen=("depth",)),
     "fuse": Stage(version=2, after=("merge",), chosen=("sigma", "w_f", "t"), batched=True),
     "stitch": Stage(version=1, after=("fuse",), keys=("segmentation.min_size",)),
-    "relabel": Stage(version=1, after=("stitch",), batched=True),
+    "relabel": Stage(version=1, after=("stitch",), keys=("labels.compact",), batched=True),
+    "grow": Stage(version=1, after=("relabel",), chosen=("sigma",), batched=True),
+    "settle": Stage(version=1, after=("grow",)),
     "overlap": Stage(version=1, after=("relabel", "drift"), keys=("linking.bridge",), batched=True),
     "link": Stage(
-        version=1, after=("stitch", "overlap"), keys=("linking.iou", "linking.containment")
+        version=1,
+        after=("stitch", "overlap"),
+        keys=("linking.iou", "linking.containment", "labels.compact"),
     ),
-    "unite": Stage(version=1, after=("relabel", "link"), batched=True),
+    "unite": Stage(
+        version=1, after=("relabel", "settle", "link"), keys=("labels.grow",), batched=True
+    ),
     "pyramid": Stage(version=1),
     "evaluate": Stage(
         version=1,
@@ -113,30 +119,43 @@ ON_A_GIVEN_MAP: dict[str, Stage] = {
 """Stages that read a given membrane map, as they are where there is one."""
 
 
+def planned(config: Config) -> dict[str, Stage]:
+    """The stages that this configuration runs, in running order, each after those of them alone.
+
+    Whatever must know which stages there are for a volume asks here: the workflow, fingerprints,
+    `dcan plan` and `dcan verify`.
+    """
+    idle = _idle(config)
+    stages = STAGES | ON_A_GIVEN_MAP if config.membrane else STAGES
+    return {
+        name: replace(stage, after=tuple(other for other in stage.after if other not in idle))
+        for name, stage in stages.items()
+        if name not in idle
+    }
+
+
 def trains(config: Config) -> bool:
-    """Whether a run trains networks: neither a map nor weights are given."""
+    """Whether networks are trained: neither a map nor weights are given."""
     return config.membrane is None and config.model.weights is None
 
 
 def searches(config: Config) -> bool:
-    """Whether a run looks for the parameters of segmentation on labelled sections."""
+    """Whether values of the segmentation are searched for on labelled sections."""
     given = config.segmentation
     values = (given.sigma, given.depth, given.w_f, given.t)
     return given.calibration == "auto" and "auto" in values and bool(config.trained_on())
 
 
-def planned(config: Config) -> dict[str, Stage]:
-    """The stages that a run of this configuration has, in running order."""
-    stages = dict(STAGES)
+def _idle(config: Config) -> set[str]:
+    """The stages that have nothing to do."""
+    idle = set()
     if not (trains(config) or searches(config)):
-        del stages["truth"]
+        idle.add("truth")
     if config.membrane:
-        del stages["train"], stages["resolve"]
-        stages |= ON_A_GIVEN_MAP
-    return {
-        name: replace(stage, after=tuple(a for a in stage.after if a in stages))
-        for name, stage in stages.items()
-    }
+        idle |= {"train", "resolve"}
+    if not config.labels.grow:
+        idle |= {"grow", "settle"}
+    return idle
 
 
 def own(config: Config, stage: str) -> dict[str, object]:

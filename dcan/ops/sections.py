@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from dcan.ops.frames import Frame, Levels, Mask, Membrane, Pixels
 from dcan.ops.fusion import contour, inside_table, label, region_image
+from dcan.ops.growth import grow
 from dcan.ops.merging import merge
 from dcan.ops.smoothing import depth_levels, smooth
 from dcan.ops.stitching import BlockSegments, Names, Segments, stitch
@@ -63,3 +66,9 @@ def segment(membrane: Membrane, fusion: Fusion) -> SegmentedSection:
         labels=names[fused.labels],
         segments=segments,
     )
+
+
+def grown(section: SegmentedSection) -> Names:
+    """The labels of a section, grown: uint64 (y, x); see `dcan.ops.growth`."""
+    whole = Frame.whole(*section.labels.shape)
+    return grow(section.levels, section.labels, whole, np.empty(0, np.uint64))

@@ -134,6 +134,8 @@ STORES = {
 }
 """The multiscale stores of a volume: folder and kind."""
 
+SEGMENTS, NEURITES = "em.ome.zarr/labels/segments/0", "em.ome.zarr/labels/neurites/0"
+
 
 def _put_array(space: Workspace, path: str, text: str) -> Stored:
     """Write an array's metadata; refuse where data of another shape or shard lies there.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dcan import __version__
-from dcan.config import STAGES
+from dcan.config import planned
 from dcan.config.model import SourcePath
 from dcan.geometry import Box
 from dcan.report import records
@@ -205,7 +205,7 @@ def _seconds(space: Workspace, stage: str) -> float | None:
 
 def _stages(space: Workspace) -> tuple[records.Stage, ...]:
     found = []
-    for name in STAGES:
+    for name in planned(space.config):
         if not (space.root / "receipts" / f"{name}.json").exists() or name == "evaluate":
             continue
         entries = space.receipt(name).entries

@@ -53,15 +53,15 @@ def column(space: Workspace, z: int) -> list[Box]:
     return list(space.grid.touching(Box((z, 0, 0), (z + 1, height, width))))
 
 
-def _read_membrane(space: Workspace, box: Box, sigma: float) -> tuple[Array, Box]:
+def read_membrane(space: Workspace, box: Box, sigma: float) -> tuple[Array, Box]:
     """The membrane that a block's floods need: its window and what smoothing sees around it."""
     margin = 1 + reach(sigma)
     read = box.grow((0, margin, margin)).intersect(Box.whole(space.shape))
     return Store(space.root, "membrane.ome.zarr/0").read(read), read
 
 
-def _levels(membrane: Array, read: Box, frame: Frame, sigma: float) -> Levels:
-    """S on the window of a block, from one section of what `_read_membrane` gave."""
+def levels_of(membrane: Array, read: Box, frame: Frame, sigma: float) -> Levels:
+    """S on the window of a block, from one section of what `read_membrane` gave."""
     _, ys, xs = frame.window.within(read)
     return smooth(membrane, sigma)[ys, xs]
 
@@ -72,13 +72,13 @@ def present_in(space: Workspace, box: Box) -> list[int]:
 
 
 def _flood_block(space: Workspace, sigma: float, threads: int, pack: Pack, box: Box) -> Entry:
-    membrane, read = _read_membrane(space, box, sigma)
+    membrane, read = read_membrane(space, box, sigma)
     frame = Frame(box, space.shape)
     tables: dict[str, Array] = {}
     basins = 0
 
     def flooded(z: int) -> Flood:
-        return flood(_levels(membrane[z - read.start[0]], read, frame, sigma), frame)
+        return flood(levels_of(membrane[z - read.start[0]], read, frame, sigma), frame)
 
     sections = present_in(space, box)
     for z, found in zip(sections, over(flooded, sections, threads), strict=True):
@@ -134,7 +134,7 @@ def _fuse_block(
     chosen = space.chosen()
     sigma = chosen["sigma"]
     inside = inside_table(thousandths(chosen["w_f"]), thousandths(chosen["t"]))
-    membrane, read = _read_membrane(space, box, sigma)
+    membrane, read = read_membrane(space, box, sigma)
     frame = Frame(box, space.shape)
     _, ys, xs = box.within(read)
     arrays: dict[str, Array] = {}
@@ -143,7 +143,7 @@ def _fuse_block(
     def fused(z: int) -> FusedSection:
         section = membrane[z - read.start[0]]
         regions = Regions(**read_table(space.root, tables[f"z{z}"], f"{box.key}."))  # type: ignore[arg-type]
-        levels = _levels(section, read, frame, sigma)
+        levels = levels_of(section, read, frame, sigma)
         return fuse(levels, np.ascontiguousarray(section[ys, xs]), frame, regions, inside)
 
     sections = present_in(space, box)

@@ -13,8 +13,12 @@ from dcan.geometry import Box
 from dcan.ops.frames import Frame
 from dcan.ops.fusion import Faces, components
 from dcan.ops.linking import Linking, Overlaps, add, link, overlaps, unite
-from dcan.ops.stitching import BlockSegments, Segments, stitch
+from dcan.ops.numbering import ranks
+from dcan.ops.stitching import BlockSegments, Names, Segments, stitch
 from dcan.steps.drift import Pair, pairs, shifts
+from dcan.steps.grow import Growth
+from dcan.steps.numbering import Numbering
+from dcan.steps.probe import NEURITES, SEGMENTS
 from dcan.steps.segment import SectionUnit, column, present_in, table_of, thousandths
 from dcan.steps.vouching import (
     Progress,
@@ -31,7 +35,6 @@ from dcan.storage.volumes import Store
 
 Array = NDArray[Any]
 NEVER = 1001  # thousandths: more than all of a branch cannot lie in another segment
-SEGMENTS, NEURITES = "em.ome.zarr/labels/segments/0", "em.ome.zarr/labels/neurites/0"
 
 
 def _block_segments(arrays: dict[str, Array], frame: Frame) -> BlockSegments:
@@ -72,7 +75,7 @@ def stitch_sections(space: Workspace, workers: int) -> None:
 def _relabel_block(
     space: Workspace,
     inside: dict[str, TableRef],
-    tables: dict[str, TableRef],
+    numbering: Numbering,
     threads: int,
     pack: Pack,
     box: Box,
@@ -84,8 +87,8 @@ def _relabel_block(
         bits = read_table(space.root, inside[box.key], f"{z}.inside")[""]
         within = np.unpackbits(bits.astype(np.uint8), count=height * width).reshape(height, width)
         local, _, _ = components(within.view(np.bool_))
-        names = read_table(space.root, tables[f"z{z}"], f"{box.key}.")["names"]
-        np.take(names, local, out=named[z - box.start[0]], mode="clip")  # not buffered
+        ids = numbering.of_block(z, box)
+        np.take(ids, local, out=named[z - box.start[0]], mode="clip")  # not buffered
 
     list(over(name, present_in(space, box), threads))
     objects = Store(space.root, SEGMENTS).write(box, named)
@@ -93,10 +96,11 @@ def _relabel_block(
 
 
 def relabel_blocks(space: Workspace, part: Part, workers: int) -> None:
-    """Write the segments of a part of the blocks under their global names."""
+    """Write the segments of a part of the blocks under their ids."""
     check_inputs(space, "fuse", "allocate")
-    inside, names = (table_of(space.receipt(stage)) for stage in ("fuse", "stitch"))
-    work = partial(_relabel_block, space, inside, names, section_threads(space, part, workers))
+    threads = section_threads(space, part, workers)
+    inside = table_of(space.receipt("fuse"))
+    work = partial(_relabel_block, space, inside, Numbering(space), threads)
     do_batch(space, space.ledger("relabel"), part, work, workers)
 
 
@@ -146,20 +150,16 @@ def _overlaps_of(space: Workspace, tables: dict[str, TableRef], pair: Pair) -> O
     return add(found)
 
 
-def _segments_of(space: Workspace, tables: dict[str, TableRef], z: int) -> Segments:
-    return Segments(**read_table(space.root, tables[f"z{z}"], "section."))  # type: ignore[arg-type]
-
-
-def _links(space: Workspace) -> tuple[Array, list[Array], dict[str, int]]:
-    """The names of all segments, the pairs to unite, and counts for the report."""
+def _links(space: Workspace) -> tuple[dict[int, Names], Names, dict[str, int]]:
+    """The ids of each section's segments, the pairs to unite, and counts for the report."""
     given = space.config.linking
     branches = NEVER if given.containment is None else thousandths(given.containment)
     rule = Linking(thousandths(given.iou), branches)
-    stitched, counted = (table_of(space.receipt(stage)) for stage in ("stitch", "overlap"))
-    sections = {z: _segments_of(space, stitched, z) for z in space.present}
+    counted, numbering = table_of(space.receipt("overlap")), Numbering(space)
+    sections = {z: numbering.segments(z) for z in space.present}
     units = pairs(space)
     progress = Progress("link", len(units))
-    linked: list[Array] = []
+    linked = [np.empty((0, 2), np.uint64)]
     candidates = 0
     for number, pair in enumerate(units, 1):
         both = (sections[pair.low], sections[pair.high])
@@ -170,13 +170,29 @@ def _links(space: Workspace) -> tuple[Array, list[Array], dict[str, int]]:
         candidates += len(table.count)
         linked.append(link(segments, table, rule))
         progress(number)
-    names = np.concatenate([np.empty(0, np.uint64), *(s.names for s in sections.values())])
     counts = {
-        "segments": len(names),
+        "segments": sum(len(found.names) for found in sections.values()),
         "candidates": candidates,
         "links": sum(len(rows) for rows in linked),
     }
-    return names, linked, counts
+    return {z: found.names for z, found in sections.items()}, np.concatenate(linked), counts
+
+
+def _neurites(space: Workspace) -> tuple[dict[str, Names], dict[str, int]]:
+    """The table of link, and counts for the report."""
+    ids, rows, counts = _links(space)
+    every = np.concatenate([np.empty(0, np.uint64), *ids.values()])
+    neurites = unite(every, rows)
+    least, sizes = np.unique(neurites, return_counts=True)
+    counts |= {"neurites": len(sizes), "alone": int((sizes == 1).sum())}
+    arrays: dict[str, Names] = {}
+    if space.config.labels.compact:
+        neurites = ranks(least, neurites)
+        arrays["names"] = Numbering(space).names()[least.astype(np.int64) - 1]
+    edges = np.cumsum([len(part) for part in ids.values()])
+    for (z, part), found in zip(ids.items(), np.split(neurites, edges), strict=False):
+        arrays[f"z{z}.segments"], arrays[f"z{z}.neurites"] = part, found
+    return arrays, counts
 
 
 def link_sections(space: Workspace) -> None:
@@ -187,27 +203,19 @@ def link_sections(space: Workspace) -> None:
         ledger.begin()
         found = ledger.entries().get("neurites")
         if found is None:
-            names, linked, counts = _links(space)
-            rows = np.concatenate([np.empty((0, 2), np.uint64), *linked])
-            neurites = unite(names, rows)
-            _, sizes = np.unique(neurites, return_counts=True)
-            counts |= {"neurites": len(sizes), "alone": int((sizes == 1).sum())}
-            _, height, width = space.shape
-            edges = np.searchsorted(
-                names, [np.uint64(1 + z * height * width) for z in range(space.shape[0] + 1)]
-            )
-            arrays: dict[str, Array] = {}
-            for z in space.present:
-                part = slice(edges[z], edges[z + 1])
-                arrays[f"z{z}.segments"], arrays[f"z{z}.neurites"] = names[part], neurites[part]
+            arrays, counts = _neurites(space)
             with ledger.attempt() as (journal, pack):
                 found = Entry("neurites", (), pack.append(arrays), counts)
                 journal.append(found)
         ledger.seal(["neurites"], dict(found.counts))
 
 
-def _unite_block(space: Workspace, table: TableRef, pack: Pack, box: Box) -> Entry:
+def _unite_block(
+    space: Workspace, table: TableRef, grown: Growth | None, pack: Pack, box: Box
+) -> Entry:
     segments = Store(space.root, SEGMENTS).read(box)
+    if grown:
+        grown(box, segments)
     united = np.zeros(box.shape, np.uint64)
     for index, z in enumerate(range(box.start[0], box.stop[0])):
         if z in space.missing:
@@ -224,4 +232,6 @@ def unite_blocks(space: Workspace, part: Part, workers: int) -> None:
     """Write the neurites of a part of the blocks."""
     check_inputs(space, "relabel", "allocate")
     table = table_of(space.receipt("link"))["neurites"]
-    do_batch(space, space.ledger("unite"), part, partial(_unite_block, space, table), workers)
+    grown = Growth(space) if space.config.labels.grow else None
+    work = partial(_unite_block, space, table, grown)
+    do_batch(space, space.ledger("unite"), part, work, workers)

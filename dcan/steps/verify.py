@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcan.config import STAGES
+from dcan.config import planned
 from dcan.errors import DcanError
 from dcan.steps.vouching import Progress
 from dcan.steps.workspace import Workspace
@@ -51,13 +51,13 @@ def _unlisted(root: Path, receipts: list[Receipt]) -> list[str]:
     )
 
 
-def _lost(present: set[str]) -> list[Fault]:
+def _lost(space: Workspace, present: set[str]) -> list[Fault]:
     """Stages without a receipt that a stage with one stands on."""
     return [
         Fault(name, None, f"receipt receipts/{name}.json is not there, {later} stands on it")
-        for later, stage in STAGES.items()
+        for later, stage in planned(space.config).items()
         for name in stage.after
-        if later in present and name not in present and name != "truth"
+        if later in present and name not in present
     ]
 
 
@@ -74,7 +74,7 @@ def faults(space: Workspace) -> list[Fault]:
             receipts.append(Receipt.read(path))
         except DcanError as error:
             found.append(Fault(path.stem, None, str(error)))
-    found += _lost({path.stem for path in paths})
+    found += _lost(space, {path.stem for path in paths})
     entries = [(r.stage, entry) for r in receipts for entry in r.entries]
     progress = Progress("verify", max(1, len(entries)))
     for number, (stage, entry) in enumerate(entries, 1):

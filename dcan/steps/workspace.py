@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dcan.config import STAGES, Config, load, own, planned
+from dcan.config import Config, load, own, planned
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid, Triple, share
 from dcan.storage.receipts import Ledger, Receipt, digest
@@ -110,8 +110,17 @@ class Workspace:
         }
 
     def fingerprint(self, stage: str, **extra: object) -> str:
-        """What the result of a stage depends on; see `dcan.config.stages`."""
-        spec = planned(self.config).get(stage, STAGES[stage])
+        """What the result of a stage depends on; see `dcan.config.stages`.
+
+        Raises DcanError for a stage that the configuration leaves nothing to do.
+        """
+        stages = planned(self.config)
+        if stage not in stages:
+            raise DcanError(
+                f"stage {stage} has nothing to do for {self.config.volume.name}: change its "
+                f"configuration, or leave the stage out ({', '.join(stages)} run)"
+            )
+        spec = stages[stage]
         chosen = self.chosen() if spec.chosen else {}
         return digest(
             {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from dcan.config import STAGES, Config, own, parse, planned
+from dcan.config import STAGES, Config, own, parse, planned, searches
 from dcan.errors import DcanError
 
 PLAIN: dict[str, Any] = {
@@ -60,7 +60,11 @@ def test_own_values_are_plain_and_follow_their_keys_alone() -> None:
     one, other = config(), config(linking={"iou": 0.5}, output="elsewhere")
     changed = {name for name in STAGES if own(one, name) != own(other, name)}
     assert changed == {"link"}
-    assert own(one, "link") == {"linking.iou": 0.3, "linking.containment": None}
+    assert own(one, "link") == {
+        "linking.iou": 0.3,
+        "linking.containment": None,
+        "labels.compact": False,
+    }
     assert own(one, "allocate")["storage.shard"] == [16, 1024, 1024]
     assert own(config(truth=None), "evaluate")["truth"] is None
 
@@ -88,6 +92,8 @@ def test_how_the_volume_is_cut_is_in_no_fingerprint_of_voxels() -> None:
         ("linking.iou", "link"),
         ("linking.drift", "drift"),
         ("segmentation.min_size", "stitch"),
+        ("labels.compact", "relabel"),
+        ("labels.grow", "unite"),
         ("training.steps", "train"),
         ("prediction.tile", "predict"),
     ],
@@ -105,23 +111,16 @@ def given_map(**over: Any) -> Config:
 
 
 def test_a_given_map_leaves_the_network_out() -> None:
-    assert set(STAGES) - set(planned(given_map())) == {"train", "resolve"}
-    assert set(STAGES) - set(planned(given_map(truth=None))) == {"truth", "train", "resolve"}
+    grown = {"labels": {"grow": True}}
+    assert set(STAGES) - set(planned(given_map(**grown))) == {"train", "resolve"}
+    assert set(STAGES) - set(planned(given_map(truth=None, **grown))) == {
+        *("truth", "train", "resolve"),
+    }
     for stage in planned(given_map()).values():
         assert not {"train", "resolve"} & set(stage.after)
     for stage in ("calibrate", "predict"):
         assert planned(given_map())[stage].sources == ("membrane",), "its content is read"
         assert own(given_map(), stage)["membrane.white"] == "membrane"
-
-
-def test_truth_is_brought_together_only_to_train_or_to_search() -> None:
-    ready = {"model": {"weights": "ssTEM"}}
-    fixed = {"segmentation": {"sigma": 1, "depth": 8, "w_f": 0.7, "t": 0.3}}
-    assert "truth" in planned(config())
-    assert "truth" in planned(config(**ready))
-    assert "truth" in planned(config(**fixed))
-    assert "truth" not in planned(config(**ready, **fixed))
-    assert "truth" not in planned(given_map(**fixed))
 
 
 @pytest.mark.parametrize(
@@ -134,3 +133,42 @@ def test_truth_is_brought_together_only_to_train_or_to_search() -> None:
 def test_a_given_map_and_a_network_are_refused_together(over: dict[str, Any]) -> None:
     with pytest.raises(DcanError, match=r"membrane gives a map .*: remove one of the two"):
         given_map(**over)
+
+
+FIXED = {"sigma": 1, "depth": 3, "w_f": 0.7, "t": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("changed", "idle"),
+    [
+        ({}, {"grow", "settle"}),
+        ({"labels": {"grow": True}}, set()),
+        ({"labels": {"compact": True}, "segmentation": FIXED}, {"grow", "settle"}),
+        ({"model": {"weights": "a"}}, {"grow", "settle"}),
+        ({"model": {"weights": "a"}, "labels": {"grow": True}, "segmentation": FIXED}, {"truth"}),
+        ({"model": {"weights": "a"}, "truth": None}, {"truth", "grow", "settle"}),
+        (
+            {"model": {"weights": "a"}, "segmentation": {"calibration": "c.json"}},
+            {"truth", "grow", "settle"},
+        ),
+    ],
+)
+def test_stages_with_nothing_to_do_are_not_planned(changed: Any, idle: set[str]) -> None:
+    stages = planned(config(**changed))
+    assert list(stages) == [name for name in STAGES if name not in idle]
+    for name, stage in stages.items():
+        assert set(stage.after) == set(STAGES[name].after) - idle
+        assert (stage.keys, stage.version) == (STAGES[name].keys, STAGES[name].version)
+
+
+def test_is_searched_for_what_is_open_where_there_is_truth() -> None:
+    assert searches(config())
+    assert searches(config(segmentation={**FIXED, "t": "auto"}))
+    assert not searches(config(segmentation=FIXED))
+    assert not searches(config(segmentation={"calibration": "c.json"}))
+    assert not searches(config(truth=None))
+
+
+def test_neurites_stand_on_the_settled_rings_where_they_are_grown() -> None:
+    assert planned(config())["unite"].after == ("relabel", "link")
+    assert planned(config(labels={"grow": True}))["unite"].after == ("relabel", "settle", "link")

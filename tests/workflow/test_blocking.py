@@ -37,8 +37,11 @@ def drive(project: Project, workers: int, batches: list[str]) -> None:
     verb("merge", "--workers", str(workers))
     batched("fuse")
     verb("stitch", "--workers", str(workers))
-    for name in ("relabel", "overlap"):
-        batched(name)
+    batched("relabel")
+    if project.values.get("labels", {}).get("grow"):
+        batched("grow")
+        verb("settle", "--workers", str(workers))
+    batched("overlap")
     verb("link")
     batched("unite")
 

@@ -6,6 +6,8 @@ import signal
 from pathlib import Path
 
 from tests.workflow.conftest import Project
+from tests.workflow.test_blocking import BLOCKS, cut, labels
+from tests.workflow.test_labels import change, grown, numbered
 
 # The storage operation of a job of each stage at which the process group is killed.
 KILLS = {
@@ -31,6 +33,9 @@ KILLS = {
     "report": 2,
 }
 
+# Those of the stages that grow and number, in a run that asks for both.
+LABEL_KILLS = {"relabel": 5, "grow": 6, "settle": 7, "link": 3, "unite": 5}
+
 
 def test_killed_in_each_stage_and_run_again_gives_the_same(tiny: Project, tmp_path: Path) -> None:
     project = Project(tmp_path / "killed")
@@ -49,3 +54,21 @@ def test_killed_in_each_stage_and_run_again_gives_the_same(tiny: Project, tmp_pa
     assert "in no receipt" not in verified.stderr
     left = [p for p in project.results.rglob("*") if p.name.endswith((".part", ".claim"))]
     assert left == []
+
+
+def test_killed_while_growing_and_numbering_gives_the_same(tiny: Project, tmp_path: Path) -> None:
+    project = cut(tiny, tmp_path, BLOCKS["one shard"])
+    change(project, grow=True, compact=True)
+    for stage, operation in LABEL_KILLS.items():
+        killed = project.snakemake(
+            str(project.results / "receipts" / f"{stage}.json"),
+            env={"DCAN_FAILPOINT": f"{stage}:{operation}"},
+        )
+        assert killed.returncode == -signal.SIGKILL, (stage, killed.stdout + killed.stderr)
+    done = project.snakemake(str(project.results / "receipts" / "unite.json"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    segments, neurites = labels(project)
+    assert (segments == numbered(labels(tiny)[0])).all()
+    assert (neurites == numbered(grown(tiny))).all()
+    verified = project.dcan("verify", "-c", "volume.yaml")
+    assert verified.returncode == 0, verified.stderr

@@ -119,6 +119,13 @@ def calibration_needs():
     return receipts(*(stage for stage in needed if stage in STAGES_RUN))
 
 
+def growth_needs():
+    """What rings grow to and the map that neurites grow on, where they are grown."""
+    if "settle" not in STAGES_RUN:
+        return []
+    return receipts("settle", "predict", "calibrate")
+
+
 def every_receipt():
     """The receipts of all stages: Snakemake makes a lost one again only if it is asked for."""
     stages = [name for name in STAGES_RUN if name not in ("pyramid", "report")]

@@ -22,7 +22,7 @@ rule stitch:
 
 
 rule relabel:
-    """Write the segments of a batch of blocks under their global names."""
+    """Write the segments of a batch of blocks under their ids."""
     input:
         receipts("stitch"),
     output:
@@ -41,6 +41,48 @@ rule relabel:
     shell:
         "dcan relabel -c {RESOLVED:q} --batch {wildcards.batch}/{params.batches}"
         " --workers {threads} --log {log:q}"
+
+
+rule grow:
+    """Find what the rims of a batch of blocks grow to."""
+    input:
+        receipts("predict", "relabel", "calibrate"),
+    output:
+        batch_of("grow"),
+    log:
+        log_of("grow-{batch}"),
+    benchmark:
+        benchmark_of("grow-{batch}")
+    threads: 2
+    resources:
+        mem_mb=mem_mb,
+        runtime=runtime,
+    params:
+        values=parameters("grow"),
+        batches=BATCHES,
+    shell:
+        "dcan grow -c {RESOLVED:q} --batch {wildcards.batch}/{params.batches}"
+        " --workers {threads} --log {log:q}"
+
+
+rule settle:
+    """Find what each block's surroundings grow to, over whole sections."""
+    input:
+        receipts("grow"),
+    output:
+        receipt("settle"),
+    log:
+        log_of("settle"),
+    benchmark:
+        benchmark_of("settle")
+    threads: 2
+    resources:
+        mem_mb=mem_mb_global,
+        runtime=runtime,
+    params:
+        values=parameters("settle"),
+    shell:
+        "dcan settle -c {RESOLVED:q} --workers {threads} --log {log:q}"
 
 
 rule overlap:
@@ -88,6 +130,7 @@ rule unite:
     """Write the neurites of a batch of blocks."""
     input:
         receipts("relabel", "link"),
+        growth_needs(),
     output:
         batch_of("unite"),
     log:

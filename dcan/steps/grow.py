@@ -1,0 +1,86 @@
+"""Growth of the segments that neurites are made of: what rims grow to, blocks grown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from dcan.geometry import Box
+from dcan.ops.frames import Frame
+from dcan.ops.growth import RimGrowth, grow, rim_growth, settle
+from dcan.ops.stitching import Names
+from dcan.steps.probe import SEGMENTS
+from dcan.steps.segment import SectionUnit, column, levels_of, read_membrane, table_of
+from dcan.steps.vouching import check_inputs, do_batch, do_units, working
+from dcan.steps.workspace import Part, Workspace
+from dcan.storage.receipts import Entry
+from dcan.storage.tables import Pack, TableRef, read_table
+from dcan.storage.volumes import Store
+
+
+def _grow_block(space: Workspace, sigma: float, pack: Pack, box: Box) -> Entry:
+    membrane, read = read_membrane(space, box, sigma)
+    segments = Store(space.root, SEGMENTS).read(box)
+    frame = Frame(box, space.shape)
+    arrays: dict[str, Names] = {}
+    for index, z in enumerate(range(box.start[0], box.stop[0])):
+        if z in space.missing:
+            continue
+        levels = levels_of(membrane[z - read.start[0]], read, frame, sigma)
+        found = rim_growth(levels, segments[index], frame)
+        arrays[f"{z}.ends"], arrays[f"{z}.names"] = found.ends, found.names
+    return Entry(box.key, (), pack.append(arrays), {"voxels": box.size})
+
+
+def grow_blocks(space: Workspace, part: Part, workers: int) -> None:
+    """What the rims of a part of the blocks grow to, as far as the blocks know."""
+    check_inputs(space, "predict", "relabel")
+    work = partial(_grow_block, space, space.chosen()["sigma"])
+    do_batch(space, space.ledger("grow"), part, work, workers)
+
+
+def _settle_section(
+    space: Workspace, tables: Mapping[str, TableRef], pack: Pack, unit: SectionUnit
+) -> Entry:
+    boxes = column(space, unit.z)
+    blocks = []
+    for box in boxes:
+        found = read_table(space.root, tables[box.key], f"{unit.z}.")
+        blocks.append(RimGrowth(Frame(box, space.shape), **found))  # type: ignore[arg-type]
+    arrays = {f"{box.key}.ring": ring for box, ring in zip(boxes, settle(blocks), strict=True)}
+    return Entry(unit.key, (), pack.append(arrays))
+
+
+def settle_sections(space: Workspace, workers: int) -> None:
+    """What the ring of each block grows to, from the rims of all blocks of a section."""
+    with working(space, "settle"):
+        ledger = space.ledger("settle")
+        check_inputs(space, "grow")
+        work = partial(_settle_section, space, table_of(space.receipt("grow")))
+        units = [SectionUnit(z) for z in space.present]
+        do_units(space, ledger, units, work, workers)
+        ledger.seal([unit.key for unit in units])
+
+
+class Growth:
+    """Grows the segments of any block, from the receipt of settle; picklable."""
+
+    def __init__(self, space: Workspace) -> None:
+        check_inputs(space, "predict")
+        self._space, self._sigma = space, space.chosen()["sigma"]
+        self._tables = table_of(space.receipt("settle"))
+
+    def __call__(self, box: Box, segments: Names) -> None:
+        """Grow `segments`, uint64 (z, y, x) of the block, in place, a section at a time."""
+        space, sigma = self._space, self._sigma
+        membrane, read = read_membrane(space, box, sigma)
+        frame = Frame(box, space.shape)
+        for index, z in enumerate(range(box.start[0], box.stop[0])):
+            if z in space.missing:
+                continue
+            levels = levels_of(membrane[z - read.start[0]], read, frame, sigma)
+            found = read_table(space.root, self._tables[f"z{z}"], f"{box.key}.")
+            ring = found["ring"].astype(np.uint64)
+            segments[index] = grow(levels, segments[index], frame, ring)

@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from skimage.segmentation import relabel_sequential
+
+from dcan.ops.numbering import ranks
+
+IMAGES = arrays(
+    np.uint64, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=st.integers(0, 2**40)
+)
+
+
+@given(st.lists(IMAGES, min_size=1, max_size=4))
+def test_sections_in_turn_are_numbered_as_the_volume_is_at_once(images):
+    # names grow with the section
+    named = [np.where(image > 0, image + np.uint64(z << 41), 0) for z, image in enumerate(images)]
+    expected, _, _ = relabel_sequential(
+        np.concatenate([image.ravel() for image in named]).astype(np.int64)
+    )
+    found, before = [], 0
+    for image in named:
+        names = np.unique(image[image > 0]).astype(np.uint64)
+        numbers = ranks(names, image.astype(np.uint64), before)
+        assert numbers.dtype == np.uint64
+        assert numbers.shape == image.shape
+        found.append(numbers.ravel())
+        before += len(names)
+    assert (np.concatenate(found) == expected).all()
+
+
+def test_a_name_that_is_not_there_is_refused():
+    names = np.array([3, 8], np.uint64)
+    for wanted in (2, 5, 9):
+        with pytest.raises(ValueError, match=f"segment {wanted} is in no table"):
+            ranks(names, np.array([0, wanted], np.uint64))
+    assert ranks(names[:0], np.zeros(3, np.uint64)).tolist() == [0, 0, 0]
