@@ -17,7 +17,7 @@ from numba import njit
 
 from dcan.ops.frames import Core, Frame, Levels, Numbers, Pixels
 from dcan.ops.stitching import Names
-from dcan.ops.watershed import LARGEST, OUTSIDE, Core, core_of
+from dcan.ops.watershed import LARGEST, OUTSIDE, core_of
 
 Indices = npt.NDArray[np.int64]
 
