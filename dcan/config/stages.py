@@ -57,9 +57,9 @@ STAGES: dict[str, Stage] = {
     ),
     "resolve": Stage(version=1, keys=("prediction.device", "prediction.threads")),
     "calibrate": Stage(
-        version=1,
+        version=2,
         after=("truth", "train", "resolve"),
-        keys=("segmentation", "prediction.tile", "prediction.halo"),
+        keys=("segmentation", "prediction.tile", "prediction.halo", "linking"),
     ),
     "predict": Stage(
         version=1,
@@ -68,7 +68,7 @@ STAGES: dict[str, Stage] = {
         batched=True,
     ),
     "drift": Stage(
-        version=1, after=("predict",), keys=("volume.missing", "linking.bridge", "linking.drift")
+        version=2, after=("predict",), keys=("volume.missing", "linking.bridge", "linking.drift")
     ),
     "flood": Stage(
         version=1,
@@ -83,7 +83,7 @@ STAGES: dict[str, Stage] = {
     "relabel": Stage(version=1, after=("stitch",), batched=True),
     "overlap": Stage(version=1, after=("relabel", "drift"), keys=("linking.bridge",), batched=True),
     "link": Stage(
-        version=1, after=("stitch", "overlap"), keys=("linking.iou", "linking.containment")
+        version=2, after=("stitch", "overlap"), chosen=("iou", "containment", "beside")
     ),
     "unite": Stage(version=1, after=("relabel", "link"), batched=True),
     "pyramid": Stage(version=1),

@@ -1,4 +1,4 @@
-"""Names over blocks and sections: stitch, relabel, overlap, link, unite."""
+"""Names over blocks and sections: stitch, relabel, overlap, unite."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from numpy.typing import NDArray
 from dcan.geometry import Box
 from dcan.ops.frames import Frame
 from dcan.ops.fusion import Faces
-from dcan.ops.linking import Linking, Overlaps, add, link, overlaps, unite
-from dcan.ops.stitching import BlockSegments, Segments, stitch
+from dcan.ops.linking import Overlaps, overlaps
+from dcan.ops.stitching import BlockSegments, stitch
 from dcan.steps.drift import Pair, pairs, shifts
 from dcan.steps.probe import SCRATCH
-from dcan.steps.segment import SectionUnit, column, table_of, thousandths
-from dcan.steps.vouching import Progress, check_inputs, do_batch, do_units, working
+from dcan.steps.segment import SectionUnit, column, table_of
+from dcan.steps.vouching import check_inputs, do_batch, do_units, working
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage.receipts import Entry
 from dcan.storage.tables import Pack, TableRef, read_table
 from dcan.storage.volumes import Store
 
 Array = NDArray[Any]
-NEVER = 1001  # thousandths: more than all of a branch cannot lie in another segment
 SEGMENTS, NEURITES = "em.ome.zarr/labels/segments/0", "em.ome.zarr/labels/neurites/0"
 
 
@@ -115,75 +114,6 @@ def overlap_blocks(space: Workspace, part: Part, workers: int) -> None:
     partners = {pair.low: pair for pair in pairs(space)}
     work = partial(_overlap_block, space, partners, shifts(space))
     do_batch(space, space.ledger("overlap"), part, work, workers)
-
-
-def _overlaps_of(space: Workspace, tables: dict[str, TableRef], pair: Pair) -> Overlaps:
-    found = []
-    for box in column(space, pair.low):
-        arrays = read_table(space.root, tables[box.key], f"{pair.key}.")
-        if arrays:
-            found.append(Overlaps(**arrays))  # type: ignore[arg-type]
-    return add(found)
-
-
-def _segments_of(space: Workspace, tables: dict[str, TableRef], z: int) -> Segments:
-    return Segments(**read_table(space.root, tables[f"z{z}"], "section."))  # type: ignore[arg-type]
-
-
-def _links(space: Workspace) -> tuple[Array, list[Array], dict[str, int]]:
-    """The names of all segments, the pairs to unite, and counts for the report."""
-    given = space.config.linking
-    branches = NEVER if given.containment is None else thousandths(given.containment)
-    rule = Linking(thousandths(given.iou), branches)
-    stitched, counted = (table_of(space.receipt(stage)) for stage in ("stitch", "overlap"))
-    sections = {z: _segments_of(space, stitched, z) for z in space.present}
-    units = pairs(space)
-    progress = Progress("link", len(units))
-    linked: list[Array] = []
-    candidates = 0
-    for number, pair in enumerate(units, 1):
-        both = (sections[pair.low], sections[pair.high])
-        segments = Segments(
-            np.concatenate([s.names for s in both]), np.concatenate([s.sizes for s in both])
-        )
-        table = _overlaps_of(space, counted, pair)
-        candidates += len(table.count)
-        linked.append(link(segments, table, rule))
-        progress(number)
-    names = np.concatenate([np.empty(0, np.uint64), *(s.names for s in sections.values())])
-    counts = {
-        "segments": len(names),
-        "candidates": candidates,
-        "links": sum(len(rows) for rows in linked),
-    }
-    return names, linked, counts
-
-
-def link_sections(space: Workspace) -> None:
-    """Choose the links between sections and name the neurites."""
-    with working(space, "link"):
-        check_inputs(space, "relabel")
-        ledger = space.ledger("link")
-        ledger.begin()
-        found = ledger.entries().get("neurites")
-        if found is None:
-            names, linked, counts = _links(space)
-            rows = np.concatenate([np.empty((0, 2), np.uint64), *linked])
-            neurites = unite(names, rows)
-            _, sizes = np.unique(neurites, return_counts=True)
-            counts |= {"neurites": len(sizes), "alone": int((sizes == 1).sum())}
-            _, height, width = space.shape
-            edges = np.searchsorted(
-                names, [np.uint64(1 + z * height * width) for z in range(space.shape[0] + 1)]
-            )
-            arrays: dict[str, Array] = {}
-            for z in space.present:
-                part = slice(edges[z], edges[z + 1])
-                arrays[f"z{z}.segments"], arrays[f"z{z}.neurites"] = names[part], neurites[part]
-            with ledger.attempt() as (journal, pack):
-                found = Entry("neurites", (), pack.append(arrays), counts)
-                journal.append(found)
-        ledger.seal(["neurites"], dict(found.counts))
 
 
 def _unite_block(space: Workspace, table: TableRef, pack: Pack, box: Box) -> Entry:

@@ -92,8 +92,8 @@ class Workspace:
         """Sections with tissue, ascending."""
         return [z for z in range(self.shape[0]) if z not in self.missing]
 
-    def chosen(self) -> dict[str, float]:
-        """The calibrated sigma, depth, w_f and t."""
+    def chosen(self) -> dict[str, Any]:
+        """The calibrated sigma, depth, w_f, t, and the values of linking."""
         return dict(self.receipt("calibrate").values["chosen"])
 
     def _sources(self, roles: tuple[str, ...]) -> dict[str, str]:
@@ -102,15 +102,22 @@ class Workspace:
             role: entry["content"] for role, entry in found.items() if role.split(".")[0] in roles
         }
 
-    def fingerprint(self, stage: str, **extra: object) -> str:
-        """What the result of a stage depends on; see `dcan.config.stages`."""
+    def fingerprint(self, stage: str, *, without: str = "none", **extra: object) -> str:
+        """What the result of a stage depends on; see `dcan.config.stages`.
+
+        `without` names a section of the configuration that a part of the stage does not use.
+        """
         spec = STAGES[stage]
         chosen = self.chosen() if spec.chosen else {}
         return digest(
             {
                 "stage": stage,
                 "version": spec.version,
-                "values": own(self.config, stage),
+                "values": {
+                    key: value
+                    for key, value in own(self.config, stage).items()
+                    if key.partition(".")[0] != without
+                },
                 "chosen": {name: chosen[name] for name in spec.chosen},
                 "sources": self._sources(spec.sources) if spec.sources else {},
                 "after": {name: self.receipt(name).identity for name in spec.after},

@@ -10,7 +10,7 @@ os.environ["PATH"] = os.pathsep.join(
     [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
 )
 
-from dcan.config import STAGES, load, own, write
+from dcan.config import STAGES, load, own, searched, write
 from dcan.errors import DcanError
 
 
@@ -116,10 +116,11 @@ def weights_need():
 
 def calibration_needs():
     """Labelled sections and the network where there is something to search for."""
-    given = CONFIG.segmentation
-    values = (given.sigma, given.depth, given.w_f, given.t)
-    searched = given.calibration == "auto" and "auto" in values and LEARNS
-    return receipts("truth", "train", "resolve") if searched else receipts("probe")
+    return (
+        receipts("truth", "train", "resolve")
+        if searched(CONFIG)
+        else receipts("probe")
+    )
 
 
 def every_receipt():
