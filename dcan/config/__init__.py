@@ -2,9 +2,12 @@
 
 from dcan.config.model import Config, Phantom, SourcePath, Truth
 from dcan.config.reading import load, parse, schema, write
+from dcan.config.searching import FUSION, LINKS, searched, validation_pairs
 from dcan.config.stages import STAGES, Stage, own
 
 __all__ = [
+    "FUSION",
+    "LINKS",
     "STAGES",
     "Config",
     "Phantom",
@@ -15,5 +18,7 @@ __all__ = [
     "own",
     "parse",
     "schema",
+    "searched",
+    "validation_pairs",
     "write",
 ]

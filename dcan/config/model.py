@@ -190,7 +190,7 @@ class Linking(Strict):
     """Least overlap / union of segments that are each other's best; uncalibrated 0.3."""
     containment: Thousandths | Auto | None = "auto"
     """Least overlap / smaller segment of a branch; null: no branches; uncalibrated 0.8."""
-    beside: Annotated[StrictInt, Field(ge=0, le=10**6)] | Auto = "auto"
+    beside: Index | Auto = "auto"
     """Most sections that neurites united by a branch both reach through; uncalibrated 1."""
     bridge: Annotated[StrictInt, Field(ge=0, le=8)] = 2
     """Most missing sections in a row that a link may cross."""

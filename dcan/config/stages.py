@@ -82,9 +82,7 @@ STAGES: dict[str, Stage] = {
     "stitch": Stage(version=1, after=("fuse",), keys=("segmentation.min_size",)),
     "relabel": Stage(version=1, after=("stitch",), batched=True),
     "overlap": Stage(version=1, after=("relabel", "drift"), keys=("linking.bridge",), batched=True),
-    "link": Stage(
-        version=2, after=("stitch", "overlap"), chosen=("iou", "containment", "beside")
-    ),
+    "link": Stage(version=2, after=("stitch", "overlap"), chosen=("iou", "containment", "beside")),
     "unite": Stage(version=1, after=("relabel", "link"), batched=True),
     "pyramid": Stage(version=1),
     "evaluate": Stage(

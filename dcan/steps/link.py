@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcan.ops.linking import (
-    NEVER,
     Candidates,
     Linking,
     Neurites,
@@ -18,24 +17,15 @@ from dcan.ops.linking import (
     join,
 )
 from dcan.ops.stitching import Segments
+from dcan.steps.calibrate_links import linking_of
 from dcan.steps.drift import Pair, pairs
-from dcan.steps.segment import column, table_of, thousandths
+from dcan.steps.segment import column, table_of
 from dcan.steps.vouching import Progress, check_inputs, working
 from dcan.steps.workspace import Workspace
 from dcan.storage.receipts import Entry
 from dcan.storage.tables import TableRef, read_table
 
 Array = NDArray[Any]
-
-
-def linking_of(chosen: dict[str, Any]) -> Linking:
-    """The rule that the chosen values make; a containment of None links no branches."""
-    containment = chosen["containment"]
-    return Linking(
-        thousandths(chosen["iou"]),
-        NEVER if containment is None else thousandths(containment),
-        int(chosen["beside"]),
-    )
 
 
 def _overlaps_of(space: Workspace, tables: dict[str, TableRef], pair: Pair) -> Overlaps:

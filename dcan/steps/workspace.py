@@ -102,7 +102,7 @@ class Workspace:
             role: entry["content"] for role, entry in found.items() if role.split(".")[0] in roles
         }
 
-    def fingerprint(self, stage: str, *, without: str = "none", **extra: object) -> str:
+    def fingerprint(self, stage: str, without: str | None = None, /, **extra: object) -> str:
         """What the result of a stage depends on; see `dcan.config.stages`.
 
         `without` names a section of the configuration that a part of the stage does not use.

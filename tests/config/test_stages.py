@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from dcan.config import STAGES, Config, own, parse
+from dcan.config import FUSION, LINKS, STAGES, Config, own, parse
 
 PLAIN: dict[str, Any] = {
     "volume": {"name": "a", "source": "em.tif", "voxel_size": [50, 4, 4]},
@@ -49,7 +49,7 @@ def test_names_keys_of_the_model(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_names_calibrated_values_and_sources_that_there_are(stage: str) -> None:
-    assert set(STAGES[stage].chosen) <= {"sigma", "depth", "w_f", "t"}
+    assert set(STAGES[stage].chosen) <= {*FUSION, *LINKS}
     assert set(STAGES[stage].sources) <= {"volume", "truth", "training"}
     if STAGES[stage].chosen:
         assert "calibrate" not in STAGES[stage].after, "a value alone is what it depends on"
@@ -58,8 +58,9 @@ def test_names_calibrated_values_and_sources_that_there_are(stage: str) -> None:
 def test_own_values_are_plain_and_follow_their_keys_alone() -> None:
     one, other = config(), config(linking={"iou": 0.5}, output="elsewhere")
     changed = {name for name in STAGES if own(one, name) != own(other, name)}
-    assert changed == {"link"}
-    assert own(one, "link") == {"linking.iou": 0.3, "linking.containment": None}
+    assert changed == {"calibrate"}
+    assert own(one, "drift")["linking.drift"] == 16
+    assert own(one, "link") == {}
     assert own(one, "allocate")["storage.shard"] == [16, 1024, 1024]
     assert own(config(truth=None), "evaluate")["truth"] is None
 
@@ -84,7 +85,7 @@ def test_how_the_volume_is_cut_is_in_no_fingerprint_of_voxels() -> None:
 @pytest.mark.parametrize(
     ("key", "first"),
     [
-        ("linking.iou", "link"),
+        ("linking.bridge", "drift"),
         ("linking.drift", "drift"),
         ("segmentation.min_size", "stitch"),
         ("training.steps", "train"),

@@ -24,6 +24,7 @@ from dcan.report.records import (
     Fusion,
     GivenWeights,
     Linking,
+    LinkRule,
     MapScores,
     Member,
     Metrics,
@@ -182,7 +183,12 @@ def everything() -> Report:
         metrics=metrics(),
         calibration=calibration(),
         training=training(),
-        linking=Linking(5123, 321, 4900, 211, 17, (11,), (Drift(0, 1, -2), Drift(1, 0, 3))),
+        linking=Linking(
+            *(5123, 321, 4700, 102, 211, 17, 5, 12, 29),
+            rule=LinkRule(0.3, 0.8, 1, "the defaults"),
+            bridged=(11,),
+            drift=(Drift(0, 1, -2), Drift(1, 0, 3)),
+        ),
         overlays=(overlay(20), replace(overlay(24), seen=True)),
         stages=(
             Stage("predict", 24, 96, 3 << 20, 75.0, 9_216_000, skipped=3),
