@@ -91,16 +91,17 @@ def search(stacks: Sequence[Stack], grid: LinkGrid) -> LinkCalibration:
 
     The pairs of voxels that are alike are summed over the stacks. Ties go to the values
     nearest to `DEFAULT`: of `beside`, then of `iou`, then of `containment`; then to the smaller
-    ones. A `beside` of 2 or more is tried where a stack has three times as many sections.
+    ones. A `beside` of 2 or more is tried where a stack has three times as many sections, or
+    nothing less is to be tried.
     Raises DcanError when an axis of the grid is empty or there is no labelled voxel.
     """
     if not stacks or not any(entry.truth.foreground.voxels for entry in stacks):
         raise DcanError("no section to link has a labelled voxel: give linking's values instead")
     longest = max(len(np.unique(entry.sections)) for entry in stacks)
-    beside = tuple(n for n in sorted(set(grid.beside)) if n <= max(1, longest // 3))
-    iou, containment = sorted(set(grid.iou)), sorted(set(grid.containment))
+    iou, containment, beside = (sorted(set(axis)) for axis in astuple(grid))
     if not (iou and containment and beside):
-        raise DcanError(f"{grid} has an axis without values to try: give each at least one")
+        raise DcanError(f"{grid} has an axis without values: give each at least one")
+    beside = [n for n in beside if n <= max(1, longest // 3)] or beside[:1]
     surface = []
     for least, share in product(iou, containment):
         rule = Linking(least, share, 0)
