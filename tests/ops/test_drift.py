@@ -85,6 +85,11 @@ def test_transforms_round_to_the_sums_of_products(seed):
             assert sums[dy + 3, dx + 5] == (p * q).sum()
 
 
+def test_sums_have_no_bound():
+    for sums in drift._window_sums(np.full((3, 4), 255, np.uint8), 1, 2):
+        assert all(type(value) is int for value in sums)
+
+
 @pytest.mark.parametrize("move", [(0, 0), (3, -2), (-4, 4), (0, 1)])
 def test_a_moved_section_is_found(move):
     rng = np.random.default_rng(0)

@@ -132,6 +132,8 @@ def test_a_segment_that_splits_keeps_both_branches():
 def test_a_ratio_at_its_threshold_is_enough():
     assert pairs_of({1: 3, 11: 3}, {(1, 11): 2}, 500, NEVER) == [(1, 11)]
     assert pairs_of({1: 3, 11: 3}, {(1, 11): 2}, 501, NEVER) == []
+    # 251 / 501 is less than 0.501 by 1 / 501000
+    assert pairs_of({1: 376, 11: 376}, {(1, 11): 251}, 501, NEVER) == []
     assert pairs_of({1: 9, 11: 4}, {(1, 11): 3}, 1000, 750) == [(1, 11)]
     assert pairs_of({1: 9, 11: 4}, {(1, 11): 3}, 1000, 751) == []
 
