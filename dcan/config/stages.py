@@ -86,13 +86,13 @@ STAGES: dict[str, Stage] = {
     "unite": Stage(version=1, after=("relabel", "link"), batched=True),
     "pyramid": Stage(version=1),
     "evaluate": Stage(
-        version=1,
+        version=2,
         after=("predict", "relabel", "unite"),
         keys=("truth", "evaluation", "volume.missing"),
         chosen=("sigma", "depth", "w_f", "t"),
         sources=("truth",),
     ),
-    "report": Stage(version=1, after=("evaluate", "calibrate", "train", "link")),
+    "report": Stage(version=2, after=("evaluate", "calibrate", "train", "link")),
 }
 """Every stage, in running order. A pyramid follows the stage whose store it belongs to."""
 

@@ -83,13 +83,17 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class NeuriteScores:
-    """The 3-D metrics of the neurites, and the worst of their faults, worst first."""
+    """The 3-D metrics of the neurites, and the worst of their faults, worst first.
+
+    `pieces`: mean number of found neurites that each hold a twentieth or more of a true one.
+    """
 
     adapted_rand_error: float
     voi_split: float
     voi_merge: float
     worst_splits: tuple[Fault, ...] = ()
     worst_merges: tuple[Fault, ...] = ()
+    pieces: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ def _metrics(space: Workspace) -> records.Metrics | Absent:
             **{key: scored[key] for key in records.NEURITE_METRICS},
             worst_splits=tuple(map(_fault, scored["worst_splits"])),
             worst_merges=tuple(map(_fault, scored["worst_merges"])),
+            pieces=scored["pieces"],
         )
     curves = {}
     for name in ("p", "fused"):

@@ -157,6 +157,12 @@ def test_a_segment_of_a_mutual_pair_is_no_branch():
     assert pairs_of(sizes, cells, 900, 300) == [(1, 11), (2, 11)]
 
 
+def test_of_equal_segments_the_higher_is_the_branch():
+    assert pairs_of({1: 9, 2: 9, 11: 9}, {(1, 11): 5, (2, 11): 4}, 300, 400) == [(1, 11)]
+    cells = {(1, 11): 5, (1, 12): 4}
+    assert pairs_of({1: 9, 11: 9, 12: 9}, cells, 300, 400) == [(1, 11), (1, 12)]
+
+
 def test_a_name_without_a_size_is_a_defect():
     with pytest.raises(ValueError, match="segment 11"):
         candidates(segments_of({1: 3}), table_of({(1, 11): 1}), Linking(0, 0, 1))
