@@ -139,6 +139,13 @@ def test_an_optimum_at_the_edge_is_reported(monkeypatch):
     )
 
 
+def test_half_of_a_branch_and_the_whole_of_the_range_are_no_edges(monkeypatch):
+    monkeypatch.setattr(link_search, "_error", lambda linked: 0.5)
+    grid = LinkGrid((0, 100), (500, 600), (0, 1))
+    monkeypatch.setattr(link_search, "DEFAULT", Linking(0, 500, 0))
+    assert search([stack_of(0)], grid).remarks == ()
+
+
 def test_what_cannot_be_calibrated_is_refused():
     entry = stack_of(0, 2)
     blank = replace(entry, truth=contingency.count(np.zeros(3, int), np.zeros(3, int)))
