@@ -117,9 +117,7 @@ def weights_need():
 def calibration_needs():
     """Labelled sections and the network where there is something to search for."""
     return (
-        receipts("truth", "train", "resolve")
-        if searched(CONFIG)
-        else receipts("probe")
+        receipts("truth", "train", "resolve") if searched(CONFIG) else receipts("probe")
     )
 
 
