@@ -37,7 +37,7 @@ def shift(a: Membrane, b: Membrane, bound: int) -> tuple[int, int]:
     that axis. The greatest correlation coefficient over the pixels where both are there wins;
     one below 0, or with a constant, counts as 0. Of equal ones the smallest dy^2 + dx^2 wins,
     then the smallest (dy, dx). All shifts are compared, in integers: exact up to 10^13 pixels.
-    Memory: three bytes a pixel beside `a` and `b`, and 1 KB a shift. Raises ValueError when
+    Memory: about 10 bytes a pixel beside `a` and `b`, and 1 KB a shift. Raises ValueError when
     the shapes differ.
 
     Source: Lewis 1995, Fast normalized cross-correlation.
