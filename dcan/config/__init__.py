@@ -2,9 +2,12 @@
 
 from dcan.config.model import Config, Phantom, SourcePath, Truth
 from dcan.config.reading import load, parse, schema, write
-from dcan.config.stages import STAGES, Stage, own, planned, searches, trains
+from dcan.config.searching import FUSION, LINKS, searched, validation_pairs
+from dcan.config.stages import STAGES, Stage, own, planned, trains
 
 __all__ = [
+    "FUSION",
+    "LINKS",
     "STAGES",
     "Config",
     "Phantom",
@@ -16,7 +19,8 @@ __all__ = [
     "parse",
     "planned",
     "schema",
-    "searches",
+    "searched",
     "trains",
+    "validation_pairs",
     "write",
 ]

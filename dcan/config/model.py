@@ -194,12 +194,14 @@ class Segmentation(Strict):
 
 
 class Linking(Strict):
-    """Joining segments of consecutive sections into neurites."""
+    """Joining segments of sections into neurites; `auto` is calibrated on 3-D truth."""
 
-    iou: Thousandths = 0.3
-    """Least overlap / union of segments that are each other's best."""
-    containment: Thousandths | None = None
-    """Least overlap / smaller segment of a branch; null links no branches."""
+    iou: Thousandths | Auto = "auto"
+    """Least overlap / union of segments that are each other's best; uncalibrated 0.3."""
+    containment: Thousandths | Auto | None = "auto"
+    """Least overlap / smaller segment of a branch; null: no branches; uncalibrated 0.8."""
+    beside: Index | Auto = "auto"
+    """Most sections that neurites united by a branch both reach through; uncalibrated 1."""
     bridge: Annotated[StrictInt, Field(ge=0, le=8)] = 2
     """Most missing sections in a row that a link may cross."""
     drift: Annotated[StrictInt, Field(ge=0, le=512)] = 16

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dcan.config.model import Config
+from dcan.config.searching import searched
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,9 @@ STAGES: dict[str, Stage] = {
     ),
     "resolve": Stage(version=1, keys=("prediction.device", "prediction.threads")),
     "calibrate": Stage(
-        version=1,
+        version=2,
         after=("truth", "train", "resolve"),
-        keys=("segmentation", "prediction.tile", "prediction.halo"),
+        keys=("segmentation", "prediction.tile", "prediction.halo", "linking"),
     ),
     "predict": Stage(
         version=1,
@@ -68,7 +69,7 @@ STAGES: dict[str, Stage] = {
         batched=True,
     ),
     "drift": Stage(
-        version=1, after=("predict",), keys=("volume.missing", "linking.bridge", "linking.drift")
+        version=2, after=("predict",), keys=("volume.missing", "linking.bridge", "linking.drift")
     ),
     "flood": Stage(
         version=1,
@@ -85,31 +86,32 @@ STAGES: dict[str, Stage] = {
     "settle": Stage(version=1, after=("grow",)),
     "overlap": Stage(version=1, after=("relabel", "drift"), keys=("linking.bridge",), batched=True),
     "link": Stage(
-        version=1,
+        version=2,
         after=("stitch", "overlap"),
-        keys=("linking.iou", "linking.containment", "labels.compact"),
+        keys=("labels.compact",),
+        chosen=("iou", "containment", "beside"),
     ),
     "unite": Stage(
         version=1, after=("relabel", "settle", "link"), keys=("labels.grow",), batched=True
     ),
     "pyramid": Stage(version=1),
     "evaluate": Stage(
-        version=1,
+        version=2,
         after=("predict", "relabel", "unite"),
         keys=("truth", "evaluation", "volume.missing"),
         chosen=("sigma", "depth", "w_f", "t"),
         sources=("truth",),
     ),
-    "report": Stage(version=1, after=("evaluate", "calibrate", "train", "link")),
+    "report": Stage(version=2, after=("evaluate", "calibrate", "train", "link")),
 }
 """Every stage, in running order. A pyramid follows the stage whose store it belongs to."""
 
 
 ON_A_GIVEN_MAP: dict[str, Stage] = {
     "calibrate": Stage(
-        version=1,
+        version=2,
         after=("truth",),
-        keys=("segmentation", "membrane.white"),
+        keys=("segmentation", "linking", "membrane.white"),
         sources=("membrane",),
     ),
     "predict": Stage(
@@ -139,17 +141,10 @@ def trains(config: Config) -> bool:
     return config.membrane is None and config.model.weights is None
 
 
-def searches(config: Config) -> bool:
-    """Whether values of the segmentation are searched for on labelled sections."""
-    given = config.segmentation
-    values = (given.sigma, given.depth, given.w_f, given.t)
-    return given.calibration == "auto" and "auto" in values and bool(config.trained_on())
-
-
 def _idle(config: Config) -> set[str]:
     """The stages that have nothing to do."""
     idle = set()
-    if not (trains(config) or searches(config)):
+    if not (trains(config) or searched(config)):
         idle.add("truth")
     if config.membrane:
         idle |= {"train", "resolve"}

@@ -1,13 +1,17 @@
 """Drift between sections: the integer shift under which two of them look most alike."""
 
-# mypy: disallow-untyped-decorators=False
-
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
-from numba import njit
+import numpy.typing as npt
+from scipy import fft
 
 from dcan.ops.frames import Membrane
+
+Sums = npt.NDArray[np.int64]
+LEAST_TILE = 256  # pixels a side: below, the margins of tiles are most of the work
 
 
 def coarse(section: Membrane, factor: int) -> Membrane:
@@ -29,34 +33,72 @@ def coarse(section: Membrane, factor: int) -> Membrane:
 def shift(a: Membrane, b: Membrane, bound: int) -> tuple[int, int]:
     """(dy, dx) for which b[y + dy, x + dx] looks most like a[y, x].
 
-    Both uint8 (y, x) of one shape. The cost is the mean of |a - b| where both are there,
-    compared exactly; |dy|, |dx| <= `bound`, and no more than half the section on that axis.
-    Of equal costs the smallest dy^2 + dx^2 wins, then the smallest (dy, dx). Exact up to
-    10^8 pixels. Raises ValueError when the shapes differ.
+    Both uint8 (y, x) of one shape; |dy|, |dx| <= `bound`, and no more than half the section on
+    that axis. The greatest correlation coefficient over the pixels where both are there wins;
+    one below 0, or with a constant, counts as 0. Of equal ones the smallest dy^2 + dx^2 wins,
+    then the smallest (dy, dx). All shifts are compared, in integers: exact up to 10^13 pixels.
+    Memory: about 10 bytes a pixel beside `a` and `b`, and 1 KB a shift. Raises ValueError when
+    the shapes differ.
+
+    Source: Lewis 1995, Fast normalized cross-correlation.
     """
     if a.shape != b.shape:
         raise ValueError(f"sections of {a.shape} and {b.shape} cannot be compared")
-    height, width = a.shape
-    tall, wide = min(bound, height // 2), min(bound, width // 2)
-    shifts = [(dy, dx) for dy in range(-tall, tall + 1) for dx in range(-wide, wide + 1)]
-    shifts.sort(key=lambda s: (s[0] ** 2 + s[1] ** 2, s))
-    best, least, most = (0, 0), 1, 0
-    for dy, dx in shifts:
-        count = (height - abs(dy)) * (width - abs(dx))
-        cost = int(_difference(a, b, dy, dx))
-        if most == 0 or cost * most < least * count:
-            best, least, most = (dy, dx), cost, count
+    tall, wide = (min(bound, size // 2) for size in a.shape)
+    dy, dx = (axis.ravel() for axis in np.mgrid[-tall : tall + 1, -wide : wide + 1])
+    n = ((a.shape[0] - np.abs(dy)) * (a.shape[1] - np.abs(dx))).astype(object)
+    sum_a, square_a = _window_sums(a, tall, wide)
+    # the window of b under a shift is that of a under the opposite one
+    sum_b, square_b = (sums[::-1] for sums in _window_sums(b, tall, wide))
+    alike = n * _products(a, b, tall, wide).ravel() - sum_a * sum_b
+    spread = (n * square_a - sum_a**2) * (n * square_b - sum_b**2)
+    best, most, least = (0, 0), 0, 1
+    for k in np.lexsort((dx, dy, dy * dy + dx * dx)).tolist():
+        if alike[k] > 0 and alike[k] ** 2 * least > most * spread[k]:
+            best, most, least = (int(dy[k]), int(dx[k])), alike[k] ** 2, spread[k]
     return best
 
 
-@njit(cache=True, nogil=True)
-def _difference(a: Membrane, b: Membrane, dy: int, dx: int) -> int:
+def _window_sums(
+    section: Membrane, tall: int, wide: int
+) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.object_]]:
+    """Sum and sum of squares of the pixels that lie on the other section under each shift.
+
+    Python integers, for dy in -tall..tall, dx in -wide..wide, in raster order.
+    """
+    edges, windows = [], []
+    for size, reach in zip(section.shape, (tall, wide), strict=True):
+        moved = np.arange(-reach, reach + 1)
+        starts, stops = np.maximum(0, -moved), size - np.maximum(0, moved)
+        edges.append(np.union1d(starts, stops))
+        windows.append((np.searchsorted(edges[-1], starts), np.searchsorted(edges[-1], stops)))
+    (top, bottom), (left, right) = windows
+    found = []
+    for values in (section, section.astype(np.uint16) ** 2):
+        sums = np.add.reduceat(values, edges[0][:-1], axis=0, dtype=np.int64)
+        sums = np.add.reduceat(sums, edges[1][:-1], axis=1)
+        total = np.pad(sums.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+        rows = total[bottom] - total[top]
+        found.append((rows[:, right] - rows[:, left]).ravel().astype(object))
+    return found[0], found[1]
+
+
+def _products(a: Membrane, b: Membrane, tall: int, wide: int) -> Sums:
+    """Sum of a[y, x] b[y + dy, x + dx] under each shift: (2 tall + 1, 2 wide + 1).
+
+    By Fourier transforms of tiles, each rounded to the integers that it is: in double
+    precision they are off by less than 0.01.
+    """
     height, width = a.shape
-    total = 0
-    first = max(0, -dx)
-    size = width - abs(dx)
-    for y in range(max(0, -dy), min(height, height - dy)):
-        left, right = a[y, first : first + size], b[y + dy, first + dx : first + dx + size]
-        for x in range(size):
-            total += max(left[x], right[x]) - min(left[x], right[x])
-    return total
+    side = min(max(LEAST_TILE, 2 * tall, 2 * wide), 4 * LEAST_TILE)
+    size = tuple(fft.next_fast_len(side + 2 * reach, real=True) for reach in (tall, wide))
+    sums = np.zeros((2 * tall + 1, 2 * wide + 1), np.int64)
+    for y, x in product(range(0, height, side), range(0, width, side)):
+        top, left = max(0, y - tall), max(0, x - wide)
+        under = np.zeros(size)
+        part = b[top : y + side + tall, left : x + side + wide]
+        under[top - y + tall :, left - x + wide :][: part.shape[0], : part.shape[1]] = part
+        tile = fft.rfft2(a[y : y + side, x : x + side].astype(np.float64), size)
+        found = fft.irfft2(tile.conj() * fft.rfft2(under), size)
+        sums += np.rint(found[: 2 * tall + 1, : 2 * wide + 1]).astype(np.int64)
+    return sums

@@ -17,16 +17,23 @@ Counts = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int64]
 
 
+NEVER = 1001
+"""Thousandths: more of a branch than there is, so that none is linked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Linking:
-    """When segments of two sections are one neurite; thousandths, 0..1000.
+    """When segments of two sections are one neurite.
 
-    `iou`: least intersection over union of two that are each other's best. `containment`:
-    least share of a branch that lies in the segment it joins.
+    `iou`: least intersection over union of two that are each other's best, thousandths.
+    `containment`: least share of a branch that lies in the segment it joins, thousandths,
+    `NEVER` for no branches. `beside`: most sections through which two neurites that a branch
+    unites may run side by side.
     """
 
     iou: int
     containment: int
+    beside: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,14 +81,28 @@ def add(tables: Iterable[Overlaps]) -> Overlaps:
     return Overlaps(a[starts], b[starts], total)
 
 
-def link(segments: Segments, table: Overlaps, linking: Linking) -> Names:
-    """Pairs of segments that are one neurite: uint64 (n, 2), rows (a, b), sorted.
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """Pairs of segments of two sections that may be one neurite: the edges of a graph.
+
+    `a`, `b`: uint64, the segment in the lower and in the higher section; `shared`: int64,
+    pixels; `mutual`: bool, whether they are each other's best, else one is a branch.
+    """
+
+    a: Names
+    b: Names
+    shared: Counts
+    mutual: npt.NDArray[np.bool_]
+
+
+def candidates(segments: Segments, table: Overlaps, linking: Linking) -> Candidates:
+    """The pairs of `table` that may be one neurite, in its order.
 
     `table`: the overlaps of one pair of sections; `segments` holds at least all its names.
-    First, two that have the greatest IoU for each other are linked when it reaches
-    `linking.iou`. Then a segment left alone joins, as a branch, one that is larger (of equal
-    ones the higher section's is the branch) and holds `linking.containment` of it: the one
-    that holds most. Ratios are compared exactly, up to 10^9 pixels; ties go to the lower
+    Two that have the greatest IoU for each other are mutual when it reaches `linking.iou`.
+    Of any other two the smaller, of equal ones that of the higher section, is a branch of the
+    larger when it is in no mutual pair of the table and at least `linking.containment` of it
+    lies in the larger. Ratios are compared exactly, up to 10^9 pixels; ties go to the lower
     name. Raises ValueError for a name that `segments` lacks.
     """
     size_a, size_b = _sizes(segments, table.a), _sizes(segments, table.b)
@@ -93,25 +114,60 @@ def link(segments: Segments, table: Overlaps, linking: Linking) -> Names:
     rows = np.arange(len(count))
     mutual = (best_a[a] == rows) & (best_b[b] == rows) & (1000 * count >= linking.iou * union)
 
-    smaller = np.where(size_a < size_b, a, len(names_a) + b)
-    alone = np.ones(len(names_a) + len(names_b), np.bool_)
-    alone[a[mutual]] = False
-    alone[len(names_a) + b[mutual]] = False
-    least = np.minimum(size_a, size_b)
-    held = rows[alone[smaller] & (1000 * count >= linking.containment * least)]
-    best = _greatest(smaller[held], count[held], least[held], len(alone))
-    linked = np.union1d(rows[mutual], held[best[best >= 0]])
-    return np.stack([table.a[linked], table.b[linked]], axis=1)
+    free_a, free_b = np.ones(len(names_a), np.bool_), np.ones(len(names_b), np.bool_)
+    free_a[a[mutual]] = False
+    free_b[b[mutual]] = False
+    free = np.where(size_a < size_b, free_a[a], free_b[b])
+    branch = free & (1000 * count >= linking.containment * np.minimum(size_a, size_b))
+    kept = mutual | branch
+    return Candidates(table.a[kept], table.b[kept], count[kept], mutual[kept])
 
 
-def unite(names: Names, pairs: Names) -> Names:
-    """The neurite of each segment: the least name that a chain of `pairs` leads to.
+@dataclass(frozen=True, slots=True, eq=False)
+class Neurites:
+    """The neurite of each segment, named by its least one, and how they came about.
 
-    `names`: uint64 (n,), sorted, each once; `pairs`: uint64 (m, 2), in any order. Raises
-    ValueError for a name that `names` lacks.
+    `mutual`, `branches`: links that were made; `refused`: branches that were not, because
+    they would have united two neurites that run side by side.
     """
-    component, least = merge_names(_places(names, pairs).T, names)
-    return least[component]
+
+    names: Names
+    mutual: int
+    branches: int
+    refused: int
+
+
+def join(names: Names, sections: Indices, tables: Iterable[Candidates], beside: int) -> Neurites:
+    """Unite segments into neurites.
+
+    `names`: uint64 (n,), sorted, each once; `sections`: int64 (n,), where each lies; `tables`:
+    the candidates of all pairs of sections, in any order. All mutual pairs are united. Then
+    the branches are gone through by the pixels they share, most first, ties by (a, b): one
+    is refused when the neurites it would unite, as they are by then, both reach through more
+    than `beside` common sections, from the first to the last of each. Raises ValueError for
+    a segment that `names` lacks.
+    """
+    parts = list(tables)
+    none = np.empty(0, np.uint64)
+    pairs = np.stack(
+        [
+            _places(names, np.concatenate([none, *(part.a for part in parts)])),
+            _places(names, np.concatenate([none, *(part.b for part in parts)])),
+        ]
+    )
+    shared = np.concatenate([np.empty(0, np.int64), *(part.shared for part in parts)])
+    mutual = np.concatenate([np.empty(0, np.bool_), *(part.mutual for part in parts)])
+    chain, least = merge_names(pairs[:, mutual], names)
+    first, last = np.full(len(least), np.iinfo(np.int64).max), np.full(len(least), -1)
+    np.minimum.at(first, chain, sections)
+    np.maximum.at(last, chain, sections)
+    low, high = pairs[:, ~mutual]
+    order = np.lexsort((high, low, -shared[~mutual]))
+    root, refused = _join(chain[low[order]], chain[high[order]], first, last, beside)
+    united = np.full(len(least), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(united, root, least)
+    branches = len(least) - len(np.unique(root))
+    return Neurites(united[root[chain]], int(mutual.sum()), branches, refused)
 
 
 def _places(names: Names, wanted: Names) -> Indices:
@@ -147,6 +203,38 @@ def _runs(a: Names, b: Names) -> tuple[Names, Names, Counts]:
                 low[k], high[k] = a[y, x], b[y, x]
             count[k] += 1
     return low, high, count
+
+
+@njit(cache=True, nogil=True)
+def _join(
+    low: Indices, high: Indices, first: Indices, last: Indices, beside: int
+) -> tuple[Indices, int]:
+    """The root of each chain once the pairs were gone through; and how many were refused.
+
+    Overwrites `first` and `last`.
+    """
+    root = np.arange(len(first))
+    refused = 0
+    for row in range(len(low)):
+        a, b = _root(root, low[row]), _root(root, high[row])
+        if a == b:
+            continue
+        if min(last[a], last[b]) - max(first[a], first[b]) + 1 > beside:
+            refused += 1
+            continue
+        root[b] = a
+        first[a], last[a] = min(first[a], first[b]), max(last[a], last[b])
+    for chain in range(len(root)):
+        root[chain] = _root(root, chain)
+    return root, refused
+
+
+@njit(cache=True, nogil=True)
+def _root(root: Indices, chain: int) -> int:
+    while root[chain] != chain:
+        root[chain] = root[root[chain]]
+        chain = root[chain]
+    return chain
 
 
 @njit(cache=True, nogil=True)

@@ -150,6 +150,18 @@ def volume_scores(table: Table) -> dict[str, float]:
     }
 
 
+def pieces(table: Table, part: int) -> float:
+    """Mean number of proposed objects that hold at least 1 / `part` of a true one.
+
+    Over the true objects; label 0 is left out on both sides. 1 is perfect, less where objects
+    are lost or in small pieces. 0 when truth has no object.
+    """
+    table = table.foreground
+    sizes, index = _sums(table.truth, table.count)
+    held = (table.proposal != 0) & (part * table.count >= sizes[index])
+    return float(held.sum()) / max(1, sizes.size)
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """An object that is in `pieces` of the other side, `voxels` of it outside the largest."""

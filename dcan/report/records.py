@@ -83,13 +83,17 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class NeuriteScores:
-    """The 3-D metrics of the neurites, and the worst of their faults, worst first."""
+    """The 3-D metrics of the neurites, and the worst of their faults, worst first.
+
+    `pieces`: mean number of found neurites that each hold a twentieth or more of a true one.
+    """
 
     adapted_rand_error: float
     voi_split: float
     voi_merge: float
     worst_splits: tuple[Fault, ...] = ()
     worst_merges: tuple[Fault, ...] = ()
+    pieces: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,20 +207,42 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkRule:
+    """The values of linking in use, and where they come from; `containment` None: no branches."""
+
+    iou: float
+    containment: float | None
+    beside: int
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class Linking:
     """How segments became neurites.
 
-    `refused` links were candidates that the rule turned down; `orphans` are neurites of one
-    segment; `bridged` are the sections that links passed over.
+    `mutual` and `branches` are the links; `refused` branches would have united neurites that
+    run side by side. `orphans` are neurites of a single section, `isolated` segments that share
+    no pixel with one of another section. `pieces_median` and `pieces_most` are segments of a
+    neurite; `bridged` the sections that links passed over.
     """
 
     segments: int
     neurites: int
-    links: int
+    mutual: int
+    branches: int
     refused: int
     orphans: int
-    bridged: Sections
-    drift: tuple[Drift, ...]
+    isolated: int
+    pieces_median: int
+    pieces_most: int
+    rule: LinkRule
+    bridged: Sections = ()
+    drift: tuple[Drift, ...] = ()
+
+    @property
+    def pieces_mean(self) -> float | None:
+        """Segments per neurite; None when there are none."""
+        return self.segments / self.neurites if self.neurites else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from dcan.ops import contingency
 from dcan.ops.definitions import DEFINITIONS, HEADLINES
 from dcan.ops.fusion import fused_map
 from dcan.ops.metrics import THRESHOLDS, score_stack, volume_scores, worst
+from dcan.ops.partition import pieces
 from dcan.ops.sections import Fusion, segment
 from dcan.ops.targets import NEURITE, objects, target
 from dcan.steps.segment import thousandths
@@ -31,6 +32,7 @@ from dcan.storage.volumes import Store
 Array = NDArray[Any]
 SHOWN = {**HEADLINES, "pixel_error": "pixel_error", "vinfo_thin": "vinfo_thin"}
 WORST = 10  # faults of each kind that are listed
+PART = 20  # a found neurite is a piece of a true one when it holds 1 / 20 of it
 
 _log = logging.getLogger("dcan")
 
@@ -113,6 +115,7 @@ def _neurites(held: HeldOut) -> dict[str, Any]:
     faults = worst(table, WORST)
     return {
         **volume_scores(table),
+        "pieces": pieces(table, PART),
         "worst_splits": [asdict(fault) for fault in faults.splits],
         "worst_merges": [asdict(fault) for fault in faults.merges],
     }

@@ -1,18 +1,17 @@
-"""Choose sigma, depth, w_f and t by the Rand error of the validation sections."""
+"""Choose the values of fusion and linking by the errors of the validation sections."""
 
 from __future__ import annotations
 
 import json
 import logging
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dcan.config import searches
+from dcan.config import FUSION
+from dcan.config.model import Membrane as GivenMembrane
 from dcan.errors import DcanError
 from dcan.geometry import Box
 from dcan.net.device import hold, resolve
@@ -20,7 +19,11 @@ from dcan.net.model import Architecture
 from dcan.net.predict import Predictor, predict_section
 from dcan.ops import calibration
 from dcan.ops.calibration import SearchGrid
+from dcan.ops.frames import Membrane
+from dcan.ops.link_search import DEFAULT
+from dcan.ops.sections import Fusion
 from dcan.ops.targets import objects
+from dcan.steps.calibrate_links import given_links, links_searched, plain, search_links
 from dcan.steps.maps import read_map
 from dcan.steps.train import members
 from dcan.steps.truth import Labelled, labelled
@@ -35,11 +38,10 @@ SIGMAS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 DEPTHS = (1.0, 3.0, 8.0, 16.0, 32.0, 64.0)
 WEIGHTS = (0, 300, 500, 700, 900, 1000)  # w_f in thousandths
 THRESHOLDS = (100, 200, 300, 400, 500, 600, 700, 800, 900)  # t in thousandths
-NAMES = ("sigma", "depth", "w_f", "t")
 
 
 class Chosen(BaseModel):
-    """The four values, as a calibration.json holds them."""
+    """The values as a calibration.json holds them; one without linking's has their defaults."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -47,6 +49,9 @@ class Chosen(BaseModel):
     depth: float = Field(ge=0, le=255)
     w_f: float = Field(ge=0, le=1)
     t: float = Field(ge=0, le=1)
+    iou: float = Field(plain(DEFAULT)["iou"], ge=0, le=1)
+    containment: float | None = Field(plain(DEFAULT)["containment"], ge=0, le=1)
+    beside: int = Field(DEFAULT.beside, ge=0)
 
 
 def resolve_device(space: Workspace) -> None:
@@ -76,11 +81,11 @@ def predictor(space: Workspace) -> Predictor:
 def _fixed(space: Workspace) -> dict[str, float]:
     """The values that the configuration gives instead of `auto`."""
     given = space.config.segmentation
-    values = {name: getattr(given, name) for name in NAMES}
+    values = {name: getattr(given, name) for name in FUSION}
     return {name: float(value) for name, value in values.items() if value != "auto"}
 
 
-def _borrowed(path: Path) -> dict[str, float]:
+def _borrowed(path: Path) -> dict[str, Any]:
     """The values that the calibration of another volume chose."""
     file = path / "calibration.json" if path.is_dir() else path
     try:
@@ -109,51 +114,60 @@ def _grid(fixed: dict[str, float], min_size: int) -> SearchGrid:
     )
 
 
-def _predicted(space: Workspace, sections: list[Labelled]) -> list[NDArray[np.uint8]]:
-    check_inputs(space, "train")
-    given = space.config.prediction
-    network = predictor(space)
-    progress = Progress("calibrate: maps", len(sections))
-    maps = []
-    for number, section in enumerate(sections, 1):
-        maps.append(predict_section(network, section.em, section.table, given.tile, given.halo))
-        progress(number)
-    return maps
+class Validation:
+    """The validation sections and, made when they are first asked for, their maps."""
+
+    def __init__(self, space: Workspace) -> None:
+        self._space = space
+
+    @cached_property
+    def sections(self) -> list[tuple[str, Labelled]]:
+        """Each with its hash, in a fixed order."""
+        check_inputs(self._space, "truth")
+        return labelled(self._space, validation=True)
+
+    @cached_property
+    def maps(self) -> list[Membrane]:
+        """The membrane maps of the sections: uint8 (y, x), 255 = membrane."""
+        given = self._space.config.membrane
+        return self._given(given) if given else self._predicted()
+
+    def _predicted(self) -> list[Membrane]:
+        check_inputs(self._space, "train")
+        given = self._space.config.prediction
+        network = predictor(self._space)
+        progress = Progress("calibrate: maps", len(self.sections))
+        maps = []
+        for number, (_, found) in enumerate(self.sections, 1):
+            maps.append(predict_section(network, found.em, found.table, given.tile, given.halo))
+            progress(number)
+        return maps
+
+    def _given(self, given: GivenMembrane) -> list[Membrane]:
+        """The given map where the validation sections of the volume are labelled."""
+        (volume,) = self._space.config.trained_on()
+        _, y, x = volume.truth.offset
+        _, height, width = self._space.probe["sources"]["truth"]["shape"]
+        boxes = [
+            Box((z, y, x), (z + 1, y + height, x + width))
+            for z in self._space.receipt("truth").values["volumes"][0]["validation"]
+        ]
+        return [read_map(self._space, given, box)[0] for box in boxes]
 
 
-def _given_maps(space: Workspace) -> list[NDArray[np.uint8]]:
-    """The given map where the validation sections of the volume are labelled."""
-    given, truth = space.config.membrane, space.config.truth
-    if given is None or truth is None:
-        return []
-    _, y, x = truth.offset
-    _, height, width = space.probe["sources"]["truth"]["shape"]
-    boxes = [
-        Box((z, y, x), (z + 1, y + height, x + width))
-        for z in space.receipt("truth").values["volumes"][0]["validation"]
-    ]
-    return [read_map(space, given, box)[0] for box in boxes]
-
-
-def _search(space: Workspace, fixed: dict[str, float]) -> dict[str, Any]:
-    check_inputs(space, "truth")
-    found_sections = labelled(space, validation=True)
-    sections = [section for _, section in found_sections]
+def _search(space: Workspace, validation: Validation, fixed: dict[str, float]) -> dict[str, Any]:
     learned = space.learned
-    seen = [index for index, (sha256, _) in enumerate(found_sections) if sha256 in learned]
-    maps = _given_maps(space) if space.config.membrane else _predicted(space, sections)
-    truths = [objects(section.target) for section in sections]
+    seen = [index for index, (sha256, _) in enumerate(validation.sections) if sha256 in learned]
+    truths = [objects(section.target) for _, section in validation.sections]
     grid = _grid(fixed, space.config.segmentation.min_size)
-    found = calibration.calibrate(maps, truths, grid)
+    found = calibration.calibrate(validation.maps, truths, grid)
     best = found.best.fusion
     remarks = list(found.remarks)
     if seen:
         remarks.append(
-            f"{len(seen)} of the {len(sections)} sections were seen in training: the error is too "
+            f"{len(seen)} of the {len(truths)} sections were seen in training: the error is too "
             "good, calibrate on others"
         )
-    for remark in remarks:
-        _log.warning("calibrate: %s", remark)
     return {
         "chosen": {
             "sigma": best.sigma,
@@ -176,34 +190,69 @@ def _search(space: Workspace, fixed: dict[str, float]) -> dict[str, Any]:
     }
 
 
+def _of_fusion(space: Workspace, validation: Validation) -> dict[str, Any]:
+    """The record of sigma, depth, w_f and t."""
+    given = space.config.segmentation
+    fixed = _fixed(space)
+    if given.calibration != "auto":
+        borrowed = _borrowed(Path(given.calibration))
+        chosen = {name: borrowed[name] for name in FUSION} | fixed
+        return {"chosen": chosen, "from": given.calibration}
+    if len(fixed) == len(FUSION):
+        return {"chosen": fixed, "from": "the configuration"}
+    if space.config.trained_on():
+        fingerprint = space.fingerprint("calibrate", "linking")
+        return remembered(
+            space, "calibrate", fingerprint, partial(_search, space, validation, fixed)
+        )
+    open_values = ", ".join(f"segmentation.{name}" for name in FUSION if name not in fixed)
+    raise DcanError(
+        f"{open_values} is auto but there is no truth to calibrate on: give values, or "
+        "segmentation.calibration: PATH of the calibration.json of a like volume"
+    )
+
+
+def _of_links(space: Workspace, validation: Validation, chosen: dict[str, float]) -> dict[str, Any]:
+    """The record of iou, containment and beside."""
+    given = space.config.segmentation
+    fixed = given_links(space)
+    if links_searched(space):
+        fusion = Fusion(
+            chosen["sigma"],
+            chosen["depth"],
+            _thousandths(chosen["w_f"]),
+            _thousandths(chosen["t"]),
+            given.min_size,
+        )
+        return remembered(
+            space,
+            "calibrate",
+            space.fingerprint("calibrate", fusion=chosen),
+            lambda: search_links(space, validation.maps, fusion),
+            what="links",
+        )
+    if given.calibration != "auto":
+        borrowed = _borrowed(Path(given.calibration))
+        kept = {name: borrowed[name] for name in plain(DEFAULT)}
+        return {"chosen": kept | fixed, "from": given.calibration}
+    found = plain(DEFAULT) | fixed
+    origin = "the configuration" if len(fixed) == len(found) else "the defaults"
+    return {"chosen": found, "from": origin}
+
+
 def calibrate(space: Workspace) -> None:
     """Write calibration.json: searched, given in the configuration, or another volume's."""
     with working(space, "calibrate"):
-        given = space.config.segmentation
-        fixed = _fixed(space)
-        if given.calibration != "auto":
-            chosen = {**_borrowed(Path(given.calibration)), **fixed}
-            record: dict[str, Any] = {"chosen": chosen, "from": given.calibration}
-        elif len(fixed) == len(NAMES):
-            record = {"chosen": fixed, "from": "the configuration"}
-        elif searches(space.config):
-            fingerprint = space.fingerprint("calibrate")
-            record = remembered(space, "calibrate", fingerprint, partial(_search, space, fixed))
-        else:
-            open_values = ", ".join(name for name in NAMES if name not in fixed)
-            raise DcanError(
-                f"segmentation.{open_values.replace(', ', ', segmentation.')} is auto but there is "
-                "no truth to calibrate on: give values, or segmentation.calibration: PATH of the "
-                "calibration.json of a like volume"
-            )
+        validation = Validation(space)
+        fusion = _of_fusion(space, validation)
+        links = _of_links(space, validation, fusion["chosen"])
+        chosen = {**fusion["chosen"], **links["chosen"]}
+        record = {**fusion, "chosen": chosen, "linking": links}
+        for remark in [*fusion.get("remarks", []), *links.get("remarks", [])]:
+            _log.warning("calibrate: %s", remark)
         path = space.root / "calibration.json"
         write_text(path, json.dumps(record, indent=1) + "\n")
-        _log.info("calibrate: %s", record["chosen"])
+        _log.info("calibrate: %s", chosen)
         entry = Entry("calibration", (seal_file(space.root, path),))
-        vouch(
-            space,
-            "calibrate",
-            digest(record),
-            {"chosen": record["chosen"], "from": record["from"]},
-            entries=(entry,),
-        )
+        values = {"chosen": chosen, "from": record["from"]}
+        vouch(space, "calibrate", digest(record), values, entries=(entry,))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dcan import __version__
-from dcan.config import planned
+from dcan.config import FUSION, planned
 from dcan.config.model import SourcePath
 from dcan.geometry import Box
 from dcan.report import records
@@ -24,6 +24,10 @@ from dcan.steps.workspace import Workspace
 from dcan.storage.objects import write_text
 from dcan.storage.volumes import Store
 
+LINK_COUNTS = (
+    *("segments", "neurites", "mutual", "branches", "refused"),
+    *("orphans", "isolated", "pieces_median", "pieces_most"),
+)
 SHOWN = 3  # sections whose pictures are in the report
 LARGEST = 2048  # pixels: a larger section is shown from the middle
 
@@ -76,6 +80,7 @@ def _metrics(space: Workspace) -> records.Metrics | Absent:
             **{key: scored[key] for key in records.NEURITE_METRICS},
             worst_splits=tuple(map(_fault, scored["worst_splits"])),
             worst_merges=tuple(map(_fault, scored["worst_merges"])),
+            pieces=scored["pieces"],
         )
     curves = {}
     for name in ("p", "fused"):
@@ -98,11 +103,12 @@ def _calibration(space: Workspace) -> records.Calibration:
     )
     sections = sorted({z for volume in found.get("sections", []) for z in volume})
     hashes = found.get("weights", [])
+    chosen = found["chosen"]
     return records.Calibration(
-        chosen=records.Fusion(**found["chosen"]),
+        chosen=records.Fusion(*(chosen[name] for name in FUSION)),
         origin=found["from"],
         trials=trials,
-        warnings=tuple(found.get("remarks", [])),
+        warnings=(*found.get("remarks", []), *found["linking"].get("remarks", [])),
         sections=tuple(sections),
         weights_sha256=", ".join(hashes) or None,
     )
@@ -145,16 +151,18 @@ def _training(space: Workspace) -> records.Training | records.GivenWeights | Abs
 
 def _linking(space: Workspace) -> records.Linking:
     found = space.receipt("link").values
+    calibrated = _json(space.root / "calibration.json")
+    chosen = calibrated["chosen"]
     moved = shifts(space)
     drift = [records.Drift(int(key.partition("-")[0]), dy, dx) for key, (dy, dx) in moved.items()]
     gaps = [tuple(map(int, key.split("-"))) for key in moved]
     bridged = sorted(z for low, high in gaps for z in range(low + 1, high))
+    counted = {key: found[key] for key in LINK_COUNTS}
     return records.Linking(
-        segments=found["segments"],
-        neurites=found["neurites"],
-        links=found["links"],
-        refused=found["candidates"] - found["links"],
-        orphans=found["alone"],
+        **counted,
+        rule=records.LinkRule(
+            chosen["iou"], chosen["containment"], chosen["beside"], calibrated["linking"]["from"]
+        ),
         bridged=tuple(bridged),
         drift=tuple(sorted(drift, key=lambda d: d.z)),
     )

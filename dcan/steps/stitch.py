@@ -1,4 +1,4 @@
-"""Names over blocks and sections: stitch, relabel, overlap, link, unite."""
+"""Names over blocks and sections: stitch, relabel, overlap, unite."""
 
 from __future__ import annotations
 
@@ -12,29 +12,20 @@ from dcan.engine.blocks import over
 from dcan.geometry import Box
 from dcan.ops.frames import Frame
 from dcan.ops.fusion import Faces, components
-from dcan.ops.linking import Linking, Overlaps, add, link, overlaps, unite
-from dcan.ops.numbering import ranks
-from dcan.ops.stitching import BlockSegments, Names, Segments, stitch
+from dcan.ops.linking import Overlaps, overlaps
+from dcan.ops.stitching import BlockSegments, stitch
 from dcan.steps.drift import Pair, pairs, shifts
 from dcan.steps.grow import Growth
 from dcan.steps.numbering import Numbering
 from dcan.steps.probe import NEURITES, SEGMENTS
-from dcan.steps.segment import SectionUnit, column, present_in, table_of, thousandths
-from dcan.steps.vouching import (
-    Progress,
-    check_inputs,
-    do_batch,
-    do_units,
-    section_threads,
-    working,
-)
+from dcan.steps.segment import SectionUnit, column, present_in, table_of
+from dcan.steps.vouching import check_inputs, do_batch, do_units, section_threads, working
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage.receipts import Entry
 from dcan.storage.tables import Pack, TableRef, read_table
 from dcan.storage.volumes import Store
 
 Array = NDArray[Any]
-NEVER = 1001  # thousandths: more than all of a branch cannot lie in another segment
 
 
 def _block_segments(arrays: dict[str, Array], frame: Frame) -> BlockSegments:
@@ -139,75 +130,6 @@ def overlap_blocks(space: Workspace, part: Part, workers: int) -> None:
     partners = {pair.low: pair for pair in pairs(space)}
     work = partial(_overlap_block, space, partners, shifts(space))
     do_batch(space, space.ledger("overlap"), part, work, workers)
-
-
-def _overlaps_of(space: Workspace, tables: dict[str, TableRef], pair: Pair) -> Overlaps:
-    found = []
-    for box in column(space, pair.low):
-        arrays = read_table(space.root, tables[box.key], f"{pair.key}.")
-        if arrays:
-            found.append(Overlaps(**arrays))  # type: ignore[arg-type]
-    return add(found)
-
-
-def _links(space: Workspace) -> tuple[dict[int, Names], Names, dict[str, int]]:
-    """The ids of each section's segments, the pairs to unite, and counts for the report."""
-    given = space.config.linking
-    branches = NEVER if given.containment is None else thousandths(given.containment)
-    rule = Linking(thousandths(given.iou), branches)
-    counted, numbering = table_of(space.receipt("overlap")), Numbering(space)
-    sections = {z: numbering.segments(z) for z in space.present}
-    units = pairs(space)
-    progress = Progress("link", len(units))
-    linked = [np.empty((0, 2), np.uint64)]
-    candidates = 0
-    for number, pair in enumerate(units, 1):
-        both = (sections[pair.low], sections[pair.high])
-        segments = Segments(
-            np.concatenate([s.names for s in both]), np.concatenate([s.sizes for s in both])
-        )
-        table = _overlaps_of(space, counted, pair)
-        candidates += len(table.count)
-        linked.append(link(segments, table, rule))
-        progress(number)
-    counts = {
-        "segments": sum(len(found.names) for found in sections.values()),
-        "candidates": candidates,
-        "links": sum(len(rows) for rows in linked),
-    }
-    return {z: found.names for z, found in sections.items()}, np.concatenate(linked), counts
-
-
-def _neurites(space: Workspace) -> tuple[dict[str, Names], dict[str, int]]:
-    """The table of link, and counts for the report."""
-    ids, rows, counts = _links(space)
-    every = np.concatenate([np.empty(0, np.uint64), *ids.values()])
-    neurites = unite(every, rows)
-    least, sizes = np.unique(neurites, return_counts=True)
-    counts |= {"neurites": len(sizes), "alone": int((sizes == 1).sum())}
-    arrays: dict[str, Names] = {}
-    if space.config.labels.compact:
-        neurites = ranks(least, neurites)
-        arrays["names"] = Numbering(space).names()[least.astype(np.int64) - 1]
-    edges = np.cumsum([len(part) for part in ids.values()])
-    for (z, part), found in zip(ids.items(), np.split(neurites, edges), strict=False):
-        arrays[f"z{z}.segments"], arrays[f"z{z}.neurites"] = part, found
-    return arrays, counts
-
-
-def link_sections(space: Workspace) -> None:
-    """Choose the links between sections and name the neurites."""
-    with working(space, "link"):
-        check_inputs(space, "relabel")
-        ledger = space.ledger("link")
-        ledger.begin()
-        found = ledger.entries().get("neurites")
-        if found is None:
-            arrays, counts = _neurites(space)
-            with ledger.attempt() as (journal, pack):
-                found = Entry("neurites", (), pack.append(arrays), counts)
-                journal.append(found)
-        ledger.seal(["neurites"], dict(found.counts))
 
 
 def _unite_block(

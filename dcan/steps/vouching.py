@@ -151,13 +151,18 @@ def vouch(
 
 
 def remembered(
-    space: Workspace, stage: str, fingerprint: str, compute: Callable[[], dict[str, Any]]
+    space: Workspace,
+    stage: str,
+    fingerprint: str,
+    compute: Callable[[], dict[str, Any]],
+    what: str = "record",
 ) -> dict[str, Any]:
     """What `compute` gives, or what it gave before under the same fingerprint.
 
-    Snakemake removes a job's outputs before the job; this copy is not one of them.
+    Snakemake removes a job's outputs before the job; this copy is not one of them. `what`
+    tells the records of one stage apart.
     """
-    path = space.root / "receipts" / stage / "record.json"
+    path = space.root / "receipts" / stage / f"{what}.json"
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["digest"] == digest([fingerprint, kept["record"]]):

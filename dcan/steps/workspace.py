@@ -99,8 +99,8 @@ class Workspace:
             return frozenset()
         return frozenset(self.receipt("train").values["sections"])
 
-    def chosen(self) -> dict[str, float]:
-        """The calibrated sigma, depth, w_f and t."""
+    def chosen(self) -> dict[str, Any]:
+        """The calibrated sigma, depth, w_f, t, and the values of linking."""
         return dict(self.receipt("calibrate").values["chosen"])
 
     def _sources(self, roles: tuple[str, ...]) -> dict[str, str]:
@@ -109,9 +109,10 @@ class Workspace:
             role: entry["content"] for role, entry in found.items() if role.split(".")[0] in roles
         }
 
-    def fingerprint(self, stage: str, **extra: object) -> str:
+    def fingerprint(self, stage: str, without: str | None = None, /, **extra: object) -> str:
         """What the result of a stage depends on; see `dcan.config.stages`.
 
+        `without` names a section of the configuration that a part of the stage does not use.
         Raises DcanError for a stage that the configuration leaves nothing to do.
         """
         stages = planned(self.config)
@@ -126,7 +127,11 @@ class Workspace:
             {
                 "stage": stage,
                 "version": spec.version,
-                "values": own(self.config, stage),
+                "values": {
+                    key: value
+                    for key, value in own(self.config, stage).items()
+                    if key.partition(".")[0] != without
+                },
                 "chosen": {name: chosen[name] for name in spec.chosen},
                 "sources": self._sources(spec.sources) if spec.sources else {},
                 "after": {name: self.receipt(name).identity for name in spec.after},

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from dcan.config import STAGES, Config, own, parse, planned, searches
+from dcan.config import FUSION, LINKS, STAGES, Config, own, parse, planned, searched
 from dcan.errors import DcanError
 
 PLAIN: dict[str, Any] = {
@@ -50,7 +50,7 @@ def test_names_keys_of_the_model(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_names_calibrated_values_and_sources_that_there_are(stage: str) -> None:
-    assert set(STAGES[stage].chosen) <= {"sigma", "depth", "w_f", "t"}
+    assert set(STAGES[stage].chosen) <= {*FUSION, *LINKS}
     assert set(STAGES[stage].sources) <= {"volume", "truth", "training"}
     if STAGES[stage].chosen:
         assert "calibrate" not in STAGES[stage].after, "a value alone is what it depends on"
@@ -59,12 +59,9 @@ def test_names_calibrated_values_and_sources_that_there_are(stage: str) -> None:
 def test_own_values_are_plain_and_follow_their_keys_alone() -> None:
     one, other = config(), config(linking={"iou": 0.5}, output="elsewhere")
     changed = {name for name in STAGES if own(one, name) != own(other, name)}
-    assert changed == {"link"}
-    assert own(one, "link") == {
-        "linking.iou": 0.3,
-        "linking.containment": None,
-        "labels.compact": False,
-    }
+    assert changed == {"calibrate"}
+    assert own(one, "drift")["linking.drift"] == 16
+    assert own(one, "link") == {"labels.compact": False}
     assert own(one, "allocate")["storage.shard"] == [16, 1024, 1024]
     assert own(config(truth=None), "evaluate")["truth"] is None
 
@@ -89,7 +86,7 @@ def test_how_the_volume_is_cut_is_in_no_fingerprint_of_voxels() -> None:
 @pytest.mark.parametrize(
     ("key", "first"),
     [
-        ("linking.iou", "link"),
+        ("linking.bridge", "drift"),
         ("linking.drift", "drift"),
         ("segmentation.min_size", "stitch"),
         ("labels.compact", "relabel"),
@@ -162,11 +159,11 @@ def test_stages_with_nothing_to_do_are_not_planned(changed: Any, idle: set[str])
 
 
 def test_is_searched_for_what_is_open_where_there_is_truth() -> None:
-    assert searches(config())
-    assert searches(config(segmentation={**FIXED, "t": "auto"}))
-    assert not searches(config(segmentation=FIXED))
-    assert not searches(config(segmentation={"calibration": "c.json"}))
-    assert not searches(config(truth=None))
+    assert searched(config())
+    assert searched(config(segmentation={**FIXED, "t": "auto"}))
+    assert not searched(config(segmentation=FIXED))
+    assert not searched(config(segmentation={"calibration": "c.json"}))
+    assert not searched(config(truth=None))
 
 
 def test_neurites_stand_on_the_settled_rings_where_they_are_grown() -> None:

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dcan.ops.linking import Linking, Overlaps, add, link, overlaps, unite
+from dcan.ops.linking import (
+    NEVER,
+    Candidates,
+    Linking,
+    Overlaps,
+    add,
+    candidates,
+    join,
+    overlaps,
+)
 from dcan.ops.stitching import Segments
 
 SECTIONS = st.tuples(st.integers(1, 8), st.integers(1, 8)).flatmap(
@@ -52,8 +61,14 @@ def test_add_sums_the_pairs_of_all_tables():
     assert rows(add([])) == []
 
 
-def slow_link(sizes, cells, linking):
-    """The rule as it is stated, with fractions."""
+def test_add_is_exact_beyond_32_bits():
+    assert rows(add([table_of({(1, 9): 2**40}), table_of({(1, 9): 2**40 + 1})])) == [
+        (1, 9, 2**41 + 1)
+    ]
+
+
+def slow_candidates(sizes, cells, linking):
+    """The rule as it is stated, with fractions: rows (a, b, shared, mutual)."""
     iou = {(a, b): Fraction(n, sizes[a] + sizes[b] - n) for (a, b), n in cells.items()}
     mutual = set()
     for a, b in cells:
@@ -61,14 +76,19 @@ def slow_link(sizes, cells, linking):
         best_a = min((p for p in cells if p[1] == b), key=lambda p: (-iou[p], p[0]))
         if best_a == best_b == (a, b) and iou[a, b] >= Fraction(linking.iou, 1000):
             mutual.add((a, b))
-    linked = {name for pair in mutual for name in pair}
-    offers = {}
-    for (a, b), n in cells.items():
-        branch, trunk = (a, b) if sizes[a] < sizes[b] else (b, a)
-        share = Fraction(n, sizes[branch])
-        if branch not in linked and share >= Fraction(linking.containment, 1000):
-            offers.setdefault(branch, []).append((-share, trunk, (a, b)))
-    return sorted(mutual | {min(found)[2] for found in offers.values()})
+    taken = {name for pair in mutual for name in pair}
+    found = []
+    for (a, b), n in sorted(cells.items()):
+        branch = a if sizes[a] < sizes[b] else b
+        held = Fraction(n, sizes[branch]) >= Fraction(linking.containment, 1000)
+        if (a, b) in mutual or (branch not in taken and held):
+            found.append((a, b, n, (a, b) in mutual))
+    return found
+
+
+def columns(table):
+    arrays = (table.a, table.b, table.shared, table.mutual)
+    return list(zip(*(column.tolist() for column in arrays), strict=True))
 
 
 @st.composite
@@ -84,56 +104,191 @@ def graphs(draw):
     return sizes, cells
 
 
-THRESHOLDS = st.sampled_from((0, 250, 333, 500, 800, 1000))
+THRESHOLDS = st.sampled_from((0, 250, 333, 500, 800, 1000, NEVER))
 
 
 @given(graphs(), THRESHOLDS, THRESHOLDS)
-def test_link_is_the_slow_reference(graph, iou, containment):
+def test_candidates_are_the_slow_reference(graph, iou, containment):
     sizes, cells = graph
-    linking = Linking(iou, containment)
-    found = link(segments_of(sizes), table_of(cells), linking)
-    assert found.dtype == np.uint64
-    assert found.shape[1] == 2
-    assert [tuple(pair) for pair in found.tolist()] == slow_link(sizes, cells, linking)
+    linking = Linking(iou, containment, 1)
+    found = candidates(segments_of(sizes), table_of(cells), linking)
+    assert (found.a.dtype, found.shared.dtype) == (np.uint64, np.int64)
+    assert columns(found) == slow_candidates(sizes, cells, linking)
+    if containment == NEVER:
+        assert found.mutual.all()
+
+
+def pairs_of(sizes, cells, iou, containment):
+    found = candidates(segments_of(sizes), table_of(cells), Linking(iou, containment, 1))
+    return [(a, b) for a, b, _, _ in columns(found)]
 
 
 def test_a_segment_that_splits_keeps_both_branches():
-    sizes = {1: 100, 11: 60, 12: 30}
-    table = table_of({(1, 11): 55, (1, 12): 28})
-    assert link(segments_of(sizes), table, Linking(500, 800)).tolist() == [[1, 11], [1, 12]]
-    assert link(segments_of(sizes), table, Linking(500, 950)).tolist() == [[1, 11]]
+    sizes, cells = {1: 100, 11: 60, 12: 30}, {(1, 11): 55, (1, 12): 28}
+    assert pairs_of(sizes, cells, 500, 800) == [(1, 11), (1, 12)]
+    assert pairs_of(sizes, cells, 500, 950) == [(1, 11)]
 
 
 def test_a_ratio_at_its_threshold_is_enough():
-    sizes, table = segments_of({1: 3, 11: 3}), table_of({(1, 11): 2})
-    assert link(sizes, table, Linking(500, 1000)).tolist() == [[1, 11]]
-    assert link(sizes, table, Linking(501, 1000)).tolist() == []
+    assert pairs_of({1: 3, 11: 3}, {(1, 11): 2}, 500, NEVER) == [(1, 11)]
+    assert pairs_of({1: 3, 11: 3}, {(1, 11): 2}, 501, NEVER) == []
+    # 251 / 501 is less than 0.501 by 1 / 501000
+    assert pairs_of({1: 376, 11: 376}, {(1, 11): 251}, 501, NEVER) == []
+    assert pairs_of({1: 9, 11: 4}, {(1, 11): 3}, 1000, 750) == [(1, 11)]
+    assert pairs_of({1: 9, 11: 4}, {(1, 11): 3}, 1000, 751) == []
+
+
+def test_ratios_of_a_thousand_million_pixels_are_compared_exactly():
+    most = 10**9
+    sizes = {1: most, 11: most - 1, 12: most}
+    # of unions 10^9 each: the second shares one pixel more
+    assert pairs_of(sizes, {(1, 11): most - 1, (1, 12): most}, 1000, NEVER) == [(1, 12)]
+    assert pairs_of({1: most, 11: most}, {(1, 11): most - 1}, 1000, NEVER) == []
+    assert pairs_of({1: most, 11: most - 1}, {(1, 11): most - 2}, 1000, 1000) == []
 
 
 def test_a_best_overlap_must_be_mutual():
-    sizes, table = segments_of({1: 10, 2: 10, 11: 14}), table_of({(1, 11): 5, (2, 11): 9})
-    assert link(sizes, table, Linking(0, 1000)).tolist() == [[2, 11]]
+    assert pairs_of({1: 10, 2: 10, 11: 14}, {(1, 11): 5, (2, 11): 9}, 0, 1000) == [(2, 11)]
 
 
-def test_a_linked_segment_is_no_branch():
-    sizes, table = segments_of({1: 20, 2: 100, 11: 30}), table_of({(1, 11): 18, (2, 11): 12})
-    assert link(sizes, table, Linking(500, 300)).tolist() == [[1, 11]]
-    assert link(sizes, table, Linking(900, 300)).tolist() == [[1, 11], [2, 11]]
+def test_a_segment_of_a_mutual_pair_is_no_branch():
+    sizes, cells = {1: 20, 2: 100, 11: 30}, {(1, 11): 18, (2, 11): 12}
+    assert pairs_of(sizes, cells, 500, 300) == [(1, 11)]
+    assert pairs_of(sizes, cells, 900, 300) == [(1, 11), (2, 11)]
+
+
+def test_of_equal_segments_the_higher_is_the_branch():
+    assert pairs_of({1: 9, 2: 9, 11: 9}, {(1, 11): 5, (2, 11): 4}, 300, 400) == [(1, 11)]
+    cells = {(1, 11): 5, (1, 12): 4}
+    assert pairs_of({1: 9, 11: 9, 12: 9}, cells, 300, 400) == [(1, 11), (1, 12)]
 
 
 def test_a_name_without_a_size_is_a_defect():
     with pytest.raises(ValueError, match="segment 11"):
-        link(segments_of({1: 3}), table_of({(1, 11): 1}), Linking(0, 0))
+        candidates(segments_of({1: 3}), table_of({(1, 11): 1}), Linking(0, 0, 1))
 
 
-@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9))), st.randoms())
-def test_unite_names_a_chain_by_its_least_segment(pairs, random):
-    names = np.arange(1, 10, dtype=np.uint64) * np.uint64(10)
-    group = list(range(10))
-    for _ in range(9):
-        for a, b in pairs:
-            group[a] = group[b] = min(group[a], group[b])
-    shuffled = random.sample(pairs, len(pairs))
-    result = unite(names, np.array(shuffled, np.uint64).reshape(-1, 2) * np.uint64(10))
-    assert result.dtype == np.uint64
-    assert result.tolist() == [10 * g for g in group[1:]]
+def edges(*rows):
+    """Candidates of rows (a, b, shared, mutual)."""
+    a, b, shared, mutual = zip(*rows, strict=True) if rows else ((),) * 4
+    return Candidates(
+        np.array(a, np.uint64),
+        np.array(b, np.uint64),
+        np.array(shared, np.int64),
+        np.array(mutual, np.bool_),
+    )
+
+
+def joined(places, tables, beside):
+    """The neurites of {name: section} as {name: neurite}, and the counts."""
+    names = sorted(places)
+    sections = np.array([places[name] for name in names], np.int64)
+    found = join(np.array(names, np.uint64), sections, tables, beside)
+    assert found.names.dtype == np.uint64
+    counts = (found.mutual, found.branches, found.refused)
+    return dict(zip(names, found.names.tolist(), strict=True)), counts
+
+
+def slow_join(places, rows, beside):
+    """The rule as it is stated, with sets."""
+    groups = {name: {name} for name in places}
+
+    def unite(a, b):
+        both = groups[a] | groups[b]
+        for name in both:
+            groups[name] = both
+
+    for a, b, _, mutual in rows:
+        if mutual:
+            unite(a, b)
+    branches = refused = 0
+    for _, a, b in sorted((-shared, a, b) for a, b, shared, mutual in rows if not mutual):
+        if groups[a] is groups[b]:
+            continue
+        spans = [
+            range(min(places[n] for n in g), max(places[n] for n in g) + 1)
+            for g in (groups[a], groups[b])
+        ]
+        if len(set(spans[0]) & set(spans[1])) > beside:
+            refused += 1
+        else:
+            unite(a, b)
+            branches += 1
+    return {name: min(group) for name, group in groups.items()}, (branches, refused)
+
+
+@st.composite
+def volumes(draw):
+    """Segments of sections, named in their order, and candidates between sections."""
+    counts = draw(st.lists(st.integers(0, 4), min_size=1, max_size=6))
+    places = {10 * z + k: z for z, count in enumerate(counts) for k in range(1, count + 1)}
+    every = [(a, b) for a in places for b in places if 1 <= places[b] - places[a] <= 2]
+    chosen = draw(st.lists(st.sampled_from(every), unique=True)) if every else []
+    kinds = st.tuples(st.integers(1, 3), st.booleans())
+    return places, [(a, b, *draw(kinds)) for a, b in chosen]
+
+
+@given(volumes(), st.integers(0, 3), st.randoms(), st.integers(1, 3))
+def test_join_is_the_slow_reference_whatever_the_order_of_tables(volume, beside, random, parts):
+    places, rows = volume
+    shuffled = random.sample(rows, len(rows))
+    tables = [edges(*shuffled[k::parts]) for k in range(parts)]
+    found, (mutual, *counts) = joined(places, tables, beside)
+    wanted, wanted_counts = slow_join(places, rows, beside)
+    assert found == wanted
+    assert tuple(counts) == wanted_counts
+    assert mutual == sum(kind for *_, kind in rows)
+
+
+@given(volumes(), st.integers(0, 3))
+def test_refusing_only_leaves_branches_out(volume, beside):
+    places, rows = volume
+    found, _ = joined(places, [edges(*rows)], beside)
+    whole, _ = joined(places, [edges(*rows)], 99)
+    chains, _ = joined(places, [edges(*(row for row in rows if row[3]))], 0)
+    for name in places:
+        assert chains[name] >= found[name] >= whole[name]
+
+
+CHAINS = {1: 0, 11: 1, 21: 2, 31: 3, 2: 0, 12: 1, 22: 2, 32: 3, 19: 1}
+LINKS = [(10 * z + k, 10 * z + 10 + k, 50, True) for z in range(3) for k in (1, 2)]
+
+
+def test_a_fragment_does_not_chain_two_neurites():
+    # 19 lies in one neurite in the section before and in the other in the section after
+    rows = [*LINKS, (1, 19, 9, False), (19, 22, 8, False)]
+    found, counts = joined(CHAINS, [edges(*rows)], 1)
+    assert {found[1], found[31], found[19]} == {1}
+    assert {found[2], found[32]} == {2}
+    assert counts == (6, 1, 1)
+
+
+def test_the_branch_that_shares_most_comes_first():
+    rows = [*LINKS, (1, 19, 8, False), (19, 22, 9, False)]
+    found, _ = joined(CHAINS, [edges(*rows)], 1)
+    assert found[19] == 2
+    tied = [*LINKS, (1, 19, 8, False), (19, 22, 8, False)]
+    assert joined(CHAINS, [edges(*reversed(tied))], 1)[0][19] == 1
+
+
+def test_the_end_of_a_neurite_joins_the_beginning_of_another():
+    rows = [(1, 11, 5, True), (21, 31, 5, True), (11, 21, 3, False)]
+    places = {1: 0, 11: 1, 21: 2, 31: 3}
+    assert joined(places, [edges(*rows)], 0) == (dict.fromkeys(places, 1), (2, 1, 0))
+
+
+def test_neurites_side_by_side_through_more_sections_than_allowed_are_refused():
+    places = {1: 0, 11: 1, 21: 2, 12: 1, 22: 2}
+    rows = [(1, 11, 5, True), (11, 21, 5, True), (12, 22, 5, True), (1, 12, 3, False)]
+    assert joined(places, [edges(*rows)], 1)[1] == (3, 0, 1)
+    assert joined(places, [edges(*rows)], 2)[1] == (3, 1, 0)
+
+
+def test_nothing_to_join_is_nothing():
+    assert joined({}, [], 1) == ({}, (0, 0, 0))
+    assert joined({5: 0, 3: 0}, [edges()], 1) == ({3: 3, 5: 5}, (0, 0, 0))
+
+
+def test_a_candidate_without_a_segment_is_a_defect():
+    with pytest.raises(ValueError, match="segment 11"):
+        joined({1: 0}, [edges((1, 11, 2, True))], 1)

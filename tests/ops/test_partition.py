@@ -10,7 +10,7 @@ from skimage.metrics import adapted_rand_error, variation_of_information
 from dcan.errors import DcanError
 from dcan.ops import partition
 from dcan.ops.contingency import Table, count
-from dcan.ops.partition import Fault
+from dcan.ops.partition import Fault, pieces
 
 VOXELS = st.integers(2, 40)
 
@@ -182,3 +182,13 @@ def test_the_worst_come_first_by_voxels_then_label():
 def test_ties_of_the_worst_go_to_the_lower_label():
     truth, proposal = np.repeat([7, 3], 4), np.array([1, 1, 2, 2, 3, 3, 4, 4])
     assert [fault.label for fault in partition.worst(count(truth, proposal), 2).splits] == [3, 7]
+
+
+def test_pieces_are_the_objects_that_hold_a_part_of_a_true_one():
+    truth = np.array([1] * 20 + [2] * 10 + [0] * 5)
+    proposal = np.array([5] * 12 + [6] * 5 + [7] * 2 + [0] + [5] * 10 + [8] * 5)
+    # 5 and 6 hold a quarter of the first; 5 the second
+    assert pieces(count(truth, proposal), 4) == 1.5
+    assert pieces(count(truth, proposal), 10) == 2
+    assert pieces(count(truth, np.zeros_like(truth)), 4) == 0
+    assert pieces(count(np.zeros(3, int), np.ones(3, int)), 4) == 0

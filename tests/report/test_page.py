@@ -24,6 +24,7 @@ from dcan.report.records import (
     Fusion,
     GivenWeights,
     Linking,
+    LinkRule,
     MapScores,
     Member,
     Metrics,
@@ -126,6 +127,7 @@ def metrics() -> Metrics:
             0.44,
             worst_splits=(Fault(77, 5, 120034, (20, 30, 41)),),
             worst_merges=(Fault(2**60 + 1, 3, 9000),),
+            pieces=1.375,
         ),
         curves={
             "p": Curve((0.1, 0.5, 0.9), (0.3, 0.0781, 0.2)),
@@ -182,7 +184,12 @@ def everything() -> Report:
         metrics=metrics(),
         calibration=calibration(),
         training=training(),
-        linking=Linking(5123, 321, 4900, 211, 17, (11,), (Drift(0, 1, -2), Drift(1, 0, 3))),
+        linking=Linking(
+            *(5123, 321, 4700, 102, 211, 17, 5, 12, 29),
+            rule=LinkRule(0.3, 0.8, 1, "the defaults"),
+            bridged=(11,),
+            drift=(Drift(0, 1, -2), Drift(1, 0, 3)),
+        ),
         overlays=(overlay(20), replace(overlay(24), seen=True)),
         stages=(
             Stage("predict", 24, 96, 3 << 20, 75.0, 9_216_000, skipped=3),
@@ -302,6 +309,11 @@ def test_ids_are_unique(page: Page) -> None:
         "napari results/fly/em.ome.zarr",
         "w_f: auto",
         "Drift from section z to z + 1",
+        "4 700 102 211 321 17 5 11",
+        "mean 16.0, median 12, most 29",
+        "from an IoU of 0.3, branches from a containment of 0.8, unless they would have united "
+        "neurites with more than 1 common section. Values from the defaults.",
+        "in 1.38 pieces on average",
     ],
 )
 def test_page_shows(page: Page, text: str) -> None:

@@ -10,7 +10,7 @@ os.environ["PATH"] = os.pathsep.join(
     [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
 )
 
-from dcan.config import STAGES, load, own, planned, searches, trains, write
+from dcan.config import STAGES, load, own, planned, searched, trains, write
 from dcan.errors import DcanError
 
 
@@ -115,7 +115,7 @@ def weights_need():
 
 def calibration_needs():
     """Labelled sections and the network where there is something to search for."""
-    needed = ("probe", "truth", "train", "resolve") if searches(CONFIG) else ("probe",)
+    needed = ("probe", "truth", "train", "resolve") if searched(CONFIG) else ("probe",)
     return receipts(*(stage for stage in needed if stage in STAGES_RUN))
 
 

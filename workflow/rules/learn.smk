@@ -81,7 +81,7 @@ rule resolve:
 
 
 rule calibrate:
-    """Choose sigma, depth, w_f and t on the validation sections."""
+    """Choose the values of fusion and linking on the validation sections."""
     input:
         calibration_needs(),
     output:

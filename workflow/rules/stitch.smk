@@ -110,7 +110,7 @@ rule overlap:
 rule link:
     """Link segments of consecutive sections into neurites."""
     input:
-        receipts("stitch", "overlap"),
+        receipts("stitch", "overlap", "calibrate"),
     output:
         receipt("link"),
     log:

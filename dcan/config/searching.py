@@ -1,0 +1,35 @@
+"""What calibration looks for, and what it has to look at."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from dcan.config.model import Config
+
+FUSION = ("sigma", "depth", "w_f", "t")
+LINKS = ("iou", "containment", "beside")
+
+
+def validation_pairs(config: Config) -> dict[int, list[tuple[int, int]]]:
+    """Pairs of validation sections that links may join, by the number of the training volume.
+
+    Of volumes whose truth holds neurites in 3-D: sections with tissue, at most
+    `linking.bridge` missing ones between. Volumes without such a pair are left out.
+    """
+    found = {}
+    for number, volume in enumerate(config.trained_on()):
+        present = [z for z in volume.truth.validated() if z not in volume.missing]
+        pairs = [(a, b) for a, b in pairwise(present) if b - a <= config.linking.bridge + 1]
+        if volume.truth.kind == "neurites" and pairs:
+            found[number] = pairs
+    return found
+
+
+def searched(config: Config) -> list[str]:
+    """Names of the values that are looked for on the validation sections."""
+    if config.segmentation.calibration != "auto" or not config.trained_on():
+        return []
+    names = [name for name in FUSION if getattr(config.segmentation, name) == "auto"]
+    if validation_pairs(config):
+        names += [name for name in LINKS if getattr(config.linking, name) == "auto"]
+    return names

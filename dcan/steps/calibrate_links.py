@@ -1,0 +1,104 @@
+"""Choose the values of linking by the neurites of the validation sections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcan.config import LINKS, searched, validation_pairs
+from dcan.geometry import Box
+from dcan.ops.drift import coarse, shift
+from dcan.ops.link_search import DEFAULT, LinkGrid, Stack, search, stack
+from dcan.ops.linking import NEVER, Linking
+from dcan.ops.sections import Fusion, segment
+from dcan.steps.drift import FACTOR
+from dcan.steps.segment import thousandths
+from dcan.steps.sources import opened
+from dcan.steps.workspace import Workspace
+
+IOUS = (100, 200, 300, 400, 500, 600, 700)  # thousandths, as all but the last
+CONTAINMENTS = (500, 600, 700, 800, 900, 1000, NEVER)
+BESIDES = (0, 1, 2, 4)  # sections
+
+
+def linking_of(chosen: dict[str, Any]) -> Linking:
+    """The rule that the chosen values make; a containment of None links no branches."""
+    containment = chosen["containment"]
+    return Linking(
+        thousandths(chosen["iou"]),
+        NEVER if containment is None else thousandths(containment),
+        int(chosen["beside"]),
+    )
+
+
+def plain(linking: Linking) -> dict[str, Any]:
+    """The values of a rule as a calibration.json holds them."""
+    containment = None if linking.containment == NEVER else linking.containment / 1000
+    return {"iou": linking.iou / 1000, "containment": containment, "beside": linking.beside}
+
+
+def given_links(space: Workspace) -> dict[str, Any]:
+    """The values that the configuration gives instead of `auto`."""
+    values = {name: getattr(space.config.linking, name) for name in LINKS}
+    return {name: value for name, value in values.items() if value != "auto"}
+
+
+def links_searched(space: Workspace) -> bool:
+    """Whether there is a value to look for, and truth to look for it on."""
+    return not set(LINKS).isdisjoint(searched(space.config))
+
+
+def _grid(fixed: dict[str, Any]) -> LinkGrid:
+    rule = linking_of({**plain(DEFAULT), **fixed})
+    return LinkGrid(
+        (rule.iou,) if "iou" in fixed else IOUS,
+        (rule.containment,) if "containment" in fixed else CONTAINMENTS,
+        (rule.beside,) if "beside" in fixed else BESIDES,
+    )
+
+
+def _truth(space: Workspace, number: int, z: int) -> NDArray[Any]:
+    """The ids of one section of a training volume, on the box of its labels."""
+    own = space.config.training.volumes is None
+    labels = opened(space.config, "truth" if own else f"training.{number}.truth")
+    _, height, width = labels.shape
+    row = z - space.config.trained_on()[number].truth.offset[0]
+    found: NDArray[Any] = labels.read(Box((row, 0, 0), (row + 1, height, width)))[0]
+    return found
+
+
+def _stacks(space: Workspace, maps: list[NDArray[np.uint8]], fusion: Fusion) -> list[Stack]:
+    """The segments and truth of every training volume that has neurites in 3-D."""
+    volumes = space.receipt("truth").values["volumes"]
+    keys = [(number, z) for number, v in enumerate(volumes) for z in v["validation"]]
+    by_key = dict(zip(keys, maps, strict=True))
+    bound = space.config.linking.drift // FACTOR
+    found = []
+    for number, pairs in validation_pairs(space.config).items():
+        sections = sorted({z for pair in pairs for z in pair})
+        level = {z: coarse(by_key[number, z], FACTOR) for z in sections}
+        moved = {}
+        for a, b in pairs:
+            dy, dx = shift(level[a], level[b], bound)
+            moved[a, b] = (dy * FACTOR, dx * FACTOR)
+        segmented = {z: segment(by_key[number, z], fusion) for z in sections}
+        found.append(stack(segmented, {z: _truth(space, number, z) for z in sections}, moved))
+    return found
+
+
+def search_links(space: Workspace, maps: list[NDArray[np.uint8]], fusion: Fusion) -> dict[str, Any]:
+    """The values with the least adapted Rand error, that of every choice, and remarks.
+
+    `maps`: of the validation sections, volume by volume.
+    """
+    found = search(_stacks(space, maps, fusion), _grid(given_links(space)))
+    return {
+        "chosen": plain(found.best.linking),
+        "adapted_rand_error": found.best.adapted_rand_error,
+        "columns": [*LINKS, "adapted_rand_error"],
+        "surface": [[*plain(s.linking).values(), s.adapted_rand_error] for s in found.surface],
+        "remarks": list(found.remarks),
+        "from": "validation sections",
+    }
