@@ -33,6 +33,7 @@ from dcan.ops.sections import Fusion, segment
 
 SHAPE = (4, 1024, 1024)
 ROUNDS = 5
+STAGE_ROUNDS = 3  # of the block stages, which take minutes
 FUSION = Fusion(sigma=1.5, depth=8.0, w_f=700, t=300, min_size=25)
 
 Side = Callable[[], Any]
@@ -107,7 +108,7 @@ def stages() -> None:
         blocks = BlockStages(Path(folder), FUSION)
         tile = np.ascontiguousarray(blocks.membrane[0, :1024, :1024])
         found = []
-        for _ in range(ROUNDS + 1):
+        for _ in range(STAGE_ROUNDS + 1):
             one, two = blocks.end_to_end(1), blocks.end_to_end(2)
             peer, kernels = seconds(lambda: skimage_fusion(tile)), blocks.kernels()
             found.append((one.cpu, one.wall, two.wall, peer, kernels))

@@ -31,8 +31,8 @@ from dcan.steps import stitch as names
 from dcan.steps.sealing import seal
 from dcan.steps.workspace import Part, Workspace
 
-SHAPE = (16, 3072, 3072)
-BLOCK = (16, 1024, 1024)
+SHAPE = (16, 4096, 4096)
+BLOCK = (16, 2048, 2048)
 STAGES = ("flood", "merge", "fuse", "stitch", "relabel")
 
 

@@ -220,7 +220,7 @@ class Labels(Strict):
 class Blocks(Strict):
     """Units of work and resume. They do not change the result."""
 
-    shape: Shape = (16, 1024, 1024)
+    shape: Shape = (16, 2048, 2048)
     batches: Annotated[StrictInt, Field(ge=1, le=500)] = 1
     """Jobs of each blockwise stage."""
 

@@ -16,6 +16,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from dcan.engine.heap import keep_freed_memory
 from dcan.errors import DcanError
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def run(
 
     from dcan.engine import cluster
 
+    keep_freed_memory()
     waiting = iter(items)
     failed: dict[str, BaseException] = {}
     dask = cluster.threads(workers) if scheduler is None else cluster.connected(scheduler)

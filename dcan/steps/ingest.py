@@ -99,7 +99,11 @@ def section_histogram(space: Workspace, z: int) -> Histogram:
 def _pyramid_block(space: Workspace, store: str, level: int, pack: Pack, box: Box) -> Entry:
     path, kind = STORES[store]
     below = Store(space.root, f"{path}/{level - 1}")
-    voxels = coarsen(below.read(finer(box, below.shape)), "image" if kind == "image" else "labels")
+    voxels = np.empty(box.shape, below.dtype)
+    for z in range(box.start[0], box.stop[0]):
+        part = Box((z, *box.start[1:]), (z + 1, *box.stop[1:]))
+        seen = below.read(finer(part, below.shape))
+        voxels[part.within(box)] = coarsen(seen, "image" if kind == "image" else "labels")
     return Entry(box.key, Store(space.root, f"{path}/{level}").write(box, voxels))
 
 

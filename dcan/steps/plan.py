@@ -10,6 +10,7 @@ import numpy as np
 
 from dcan.config import Config, planned, schema, trains
 from dcan.geometry import Grid, Triple
+from dcan.steps.memory import Load, step_bytes
 from dcan.steps.probe import STORES, check_cut
 from dcan.steps.sources import opened
 from dcan.steps.workspace import Workspace
@@ -35,7 +36,7 @@ def _jobs(config: Config) -> int:
 
 
 def figures(space: Workspace) -> dict[str, Any]:
-    """Blocks, shards, tiles, jobs and bytes of a volume; its source is opened, not read.
+    """Blocks, shards, tiles, jobs, bytes and memory of a volume; its source is opened, not read.
 
     Bytes are those of the arrays before compression. Raises DcanError for a cut that cannot
     work, with the nearest that can.
@@ -66,7 +67,18 @@ def figures(space: Workspace) -> dict[str, Any]:
         "tiles": tiles,
         "halo_cost": round(tiles * (tile + 2 * halo) ** 2 / voxels, 3),
         "bytes": {name: int(factor * voxels) for name, factor in stores.items()},
+        "memory": _memory(config, Load.of(config, shape, em)),
     }
+
+
+def _memory(config: Config, load: Load) -> dict[str, list[int]]:
+    """Predicted peak bytes of a job of each stage, with one worker and with two."""
+    found = {}
+    for stage in planned(config):
+        one, two = (step_bytes(stage, config, load, workers) for workers in (1, 2))
+        if one is not None and two is not None:
+            found[stage] = [one, two]
+    return found
 
 
 def _size(count: float) -> str:
@@ -94,4 +106,7 @@ def plan(space: Workspace, *, as_json: bool = False) -> str:
     ]
     for name, count in found["bytes"].items():
         lines.append(f"{name:11} {_size(count)} before compression")
+    lines.append("memory      of a job with 1 worker, with 2, at most")
+    for name, (one, two) in found["memory"].items():
+        lines.append(f"  {name:9} {_size(one)}, {_size(two)}")
     return "\n".join(lines) + "\n"

@@ -13,6 +13,7 @@ from dcan.geometry import Box
 from dcan.ops.frames import Frame
 from dcan.ops.fusion import Faces, components
 from dcan.ops.linking import Overlaps, overlaps
+from dcan.ops.numbering import rename
 from dcan.ops.stitching import BlockSegments, stitch
 from dcan.steps.drift import Pair, pairs, shifts
 from dcan.steps.grow import Growth
@@ -133,20 +134,19 @@ def overlap_blocks(space: Workspace, part: Part, workers: int) -> None:
 
 
 def _unite_block(
-    space: Workspace, table: TableRef, grown: Growth | None, pack: Pack, box: Box
+    space: Workspace, table: TableRef, grown: Growth | None, threads: int, pack: Pack, box: Box
 ) -> Entry:
     segments = Store(space.root, SEGMENTS).read(box)
     if grown:
         grown(box, segments)
-    united = np.zeros(box.shape, np.uint64)
-    for index, z in enumerate(range(box.start[0], box.stop[0])):
-        if z in space.missing:
-            continue
+
+    def name(z: int) -> None:
         found = read_table(space.root, table, f"z{z}.")
-        names = np.concatenate([np.zeros(1, np.uint64), found["segments"]])
-        neurites = np.concatenate([np.zeros(1, np.uint64), found["neurites"]])
-        united[index] = neurites[np.searchsorted(names, segments[index])]
-    objects = Store(space.root, NEURITES).write(box, united)
+        ids, neurites = (found[part].astype(np.uint64) for part in ("segments", "neurites"))
+        rename(segments[z - box.start[0]], ids, neurites)
+
+    list(over(name, present_in(space, box), threads))
+    objects = Store(space.root, NEURITES).write(box, segments)
     return Entry(box.key, objects, None, {"voxels": box.size})
 
 
@@ -155,5 +155,6 @@ def unite_blocks(space: Workspace, part: Part, workers: int) -> None:
     check_inputs(space, "relabel", "allocate")
     table = table_of(space.receipt("link"))["neurites"]
     grown = Growth(space) if space.config.labels.grow else None
-    work = partial(_unite_block, space, table, grown)
+    threads = section_threads(space, part, workers)
+    work = partial(_unite_block, space, table, grown, threads)
     do_batch(space, space.ledger("unite"), part, work, workers)

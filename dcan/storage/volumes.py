@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,8 +30,10 @@ from dcan.storage.objects import Stored, cannot_write, write_bytes
 
 Kind = Literal["image", "labels"]
 CHUNK = 512  # a block reads what is around it too, by whole chunks
+POOL = {"threading.max_workers": 16}
+"""Zarr's threads, made when it is first used: encoders of all workers are served by them."""
 PIPELINE = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "threading.max_workers": 1}
-"""How an array is read: on the thread that asks, so a job uses the threads that it was given."""
+"""How an array is decoded: by one thread for each reader, so a job uses what it was given."""
 SMALLEST = 512  # a level whose section fits into this square is the last of a pyramid
 
 Array = NDArray[Any]
@@ -45,6 +48,17 @@ def level_shapes(shape: Triple) -> list[Triple]:
     return shapes
 
 
+_opening = threading.Lock()  # what Zarr is told by its configuration is told to all threads
+
+
+def _open(path: Path) -> zarr.Array[Any]:
+    with _opening:
+        with zarr.config.set(POOL):
+            found = zarr.open_array(path, mode="r+").async_array
+        with zarr.config.set(PIPELINE):
+            return zarr.Array(zarr.AsyncArray(found.metadata, found.store_path, found.config))
+
+
 @dataclass(frozen=True)
 class Store:
     """One array of a volume, by its path relative to the output folder; picklable."""
@@ -55,15 +69,13 @@ class Store:
     @cached_property
     def _array(self) -> zarr.Array[Any]:
         try:
-            with zarr.config.set(PIPELINE):
-                array = zarr.open_array(self.root / self.path, mode="r+")
+            return _open(self.root / self.path)
         # On damaged metadata zarr raises what comes up, AttributeError and RecursionError too.
         except Exception as error:
             raise DcanError(
                 f"store {self.root / self.path} cannot be opened ({error}): remove "
                 "receipts/allocate.json beside it and run snakemake again"
             ) from None
-        return array.with_config({"write_empty_chunks": True})
 
     @property
     def shape(self) -> Triple:
@@ -135,7 +147,7 @@ class Store:
         metadata = cast(ArrayV3Metadata, self._array.metadata).update_shape(step)
         alone = zarr.Array(
             zarr.AsyncArray(metadata, StorePath(MemoryStore(held)), self._array.config)
-        )
+        ).with_config({"write_empty_chunks": True})
         if voxels.shape != step:
             missing = [(0, s - n) for s, n in zip(step, voxels.shape, strict=True)]
             voxels = np.pad(voxels, missing, constant_values=self._array.fill_value)

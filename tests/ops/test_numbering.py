@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.segmentation import relabel_sequential
 
-from dcan.ops.numbering import ranks
+from dcan.ops.numbering import ranks, rename
 
 IMAGES = arrays(
     np.uint64, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=st.integers(0, 2**40)
@@ -36,3 +36,24 @@ def test_a_name_that_is_not_there_is_refused():
         with pytest.raises(ValueError, match=f"segment {wanted} is in no table"):
             ranks(names, np.array([0, wanted], np.uint64))
     assert ranks(names[:0], np.zeros(3, np.uint64)).tolist() == [0, 0, 0]
+
+
+@given(IMAGES, st.randoms())
+def test_renaming_replaces_every_name(image, random):
+    names = np.unique(image[image > 0]).astype(np.uint64)
+    others = names.copy()
+    random.shuffle(others)
+    expected = image.astype(np.uint64)
+    for name, other in zip(names, others, strict=True):
+        expected[image == name] = other
+    renamed = image.astype(np.uint64)
+    rename(renamed, names, others)
+    assert (renamed == expected).all()
+
+
+@pytest.mark.parametrize("wrong", [2, 5, 9])
+def test_a_label_without_a_name_is_refused(wrong):
+    names = np.array([3, 8], np.uint64)
+    with pytest.raises(ValueError, match=f"segment {wrong} is in no table"):
+        rename(np.array([[0, 3, 3, 8, wrong, 3]], np.uint64), names, names)
+    rename(np.zeros((2, 2), np.uint64), names[:0], names[:0])

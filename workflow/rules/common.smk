@@ -145,7 +145,8 @@ def benchmark_of(stage):
 def parameters(stage):
     """The values a stage uses and its version, as text: another text runs the stage again."""
     return json.dumps(
-        {"version": STAGES_RUN.get(stage, STAGES[stage]).version, **own(CONFIG, stage)}, sort_keys=True
+        {"version": STAGES_RUN.get(stage, STAGES[stage]).version, **own(CONFIG, stage)},
+        sort_keys=True,
     )
 
 
@@ -159,11 +160,17 @@ def source_hints():
         refuse(error)
 
 
-def mem_mb(wildcards, attempt):
-    """Memory of a job of blocks: a few copies of each worker's block, doubled with each attempt."""
-    depth, height, width = CONFIG.blocks.shape
-    block = depth * height * width * 24 // 2**20
-    return (1500 + 2 * block) * 2 ** (attempt - 1)
+def mem_mb(stage):
+    """Memory of a job of a stage: what `dcan plan` predicts, doubled with each attempt."""
+
+    def predicted(wildcards, threads, attempt):
+        from dcan.steps.memory import request_mib
+        from dcan.steps.workspace import Workspace
+
+        asked = request_mib(stage, Workspace.of(CONFIG), threads) or 2000
+        return asked * 2 ** (attempt - 1)
+
+    return predicted
 
 
 def mem_mb_global(wildcards, attempt):

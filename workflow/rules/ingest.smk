@@ -50,7 +50,7 @@ rule ingest:
         benchmark_of("ingest-{batch}")
     threads: 2
     resources:
-        mem_mb=mem_mb,
+        mem_mb=mem_mb("ingest"),
         runtime=runtime,
     params:
         values=parameters("ingest"),
@@ -106,7 +106,7 @@ rule pyramid:
         benchmark_of("pyramid-{store}")
     threads: 2
     resources:
-        mem_mb=mem_mb,
+        mem_mb=mem_mb("pyramid"),
         runtime=runtime,
     params:
         after=pyramid_after,

@@ -14,7 +14,7 @@ rule predict:
         benchmark_of("predict-{batch}")
     threads: CONFIG.prediction.threads
     resources:
-        mem_mb=mem_mb_network,
+        mem_mb=mem_mb("predict"),
         runtime=runtime,
         gpu=GPUS,
     params:
@@ -37,7 +37,7 @@ rule drift:
         benchmark_of("drift")
     threads: 2
     resources:
-        mem_mb=mem_mb_global,
+        mem_mb=mem_mb("drift"),
         runtime=runtime,
     params:
         values=parameters("drift"),
@@ -57,7 +57,7 @@ rule flood:
         benchmark_of("flood-{batch}")
     threads: 2
     resources:
-        mem_mb=mem_mb,
+        mem_mb=mem_mb("flood"),
         runtime=runtime,
     params:
         values=parameters("flood"),
@@ -79,7 +79,7 @@ rule merge:
         benchmark_of("merge")
     threads: 2
     resources:
-        mem_mb=mem_mb_global,
+        mem_mb=mem_mb("merge"),
         runtime=runtime,
     params:
         values=parameters("merge"),
@@ -99,7 +99,7 @@ rule fuse:
         benchmark_of("fuse-{batch}")
     threads: 2
     resources:
-        mem_mb=mem_mb,
+        mem_mb=mem_mb("fuse"),
         runtime=runtime,
     params:
         values=parameters("fuse"),

@@ -13,7 +13,7 @@ rule stitch:
         benchmark_of("stitch")
     threads: 2
     resources:
-        mem_mb=mem_mb_global,
+        mem_mb=mem_mb("stitch"),
         runtime=runtime,
     params:
         values=parameters("stitch"),
@@ -33,7 +33,7 @@ rule relabel:
         benchmark_of("relabel-{batch}")
     threads: 2
     resources:
-        mem_mb=mem_mb,
+        mem_mb=mem_mb("relabel"),
         runtime=runtime,
     params:
         values=parameters("relabel"),
@@ -55,7 +55,7 @@ rule grow:
         benchmark_of("grow-{batch}")
     threads: 2
     resources:
-        mem_mb=mem_mb,
+        mem_mb=mem_mb("grow"),
         runtime=runtime,
     params:
         values=parameters("grow"),
@@ -77,7 +77,7 @@ rule settle:
         benchmark_of("settle")
     threads: 2
     resources:
-        mem_mb=mem_mb_global,
+        mem_mb=mem_mb("settle"),
         runtime=runtime,
     params:
         values=parameters("settle"),
@@ -97,7 +97,7 @@ rule overlap:
         benchmark_of("overlap-{batch}")
     threads: 2
     resources:
-        mem_mb=mem_mb,
+        mem_mb=mem_mb("overlap"),
         runtime=runtime,
     params:
         values=parameters("overlap"),
@@ -118,7 +118,7 @@ rule link:
     benchmark:
         benchmark_of("link")
     resources:
-        mem_mb=mem_mb_global,
+        mem_mb=mem_mb("link"),
         runtime=runtime,
     params:
         values=parameters("link"),
@@ -139,7 +139,7 @@ rule unite:
         benchmark_of("unite-{batch}")
     threads: 2
     resources:
-        mem_mb=mem_mb,
+        mem_mb=mem_mb("unite"),
         runtime=runtime,
     params:
         values=parameters("unite"),

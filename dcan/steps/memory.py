@@ -1,0 +1,170 @@
+"""How much memory a job of each stage will take, from the configuration and the volume's shape.
+
+The figures are bounds from what the code holds at once, checked against measured peaks in
+`tests/steps/test_memory.py`. Bytes; a job has `workers` blocks or sections in hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, prod
+
+import numpy as np
+
+from dcan.config import Config
+from dcan.errors import DcanError
+from dcan.geometry import Triple
+from dcan.steps.workspace import Workspace
+
+MIB = 1 << 20
+UNKNOWN: Triple = (64, 8192, 8192)
+PROCESS = 130 * MIB
+"""Python with the libraries of storage and engine."""
+KERNELS = 110 * MIB
+"""Numba and the compiled kernels."""
+NETWORK = 300 * MIB
+"""Torch, and what it keeps for itself."""
+BASIN = 50
+"""Pixels of a basin, at least, in a smoothed map; 8 million of 20000 x 20000 pixels."""
+FLOODED = 10 + 3 * 18
+"""Bytes of the tables for a basin: its minimum and level, and about three saddles."""
+SEGMENT = 500
+"""Pixels of a segment, on the average of a section, at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the jobs of a volume hold: sizes in voxels and pixels."""
+
+    block: int
+    """Voxels of a block."""
+    seen: int
+    """Voxels that smoothing reads around a block, and those of the block."""
+    core: int
+    """Pixels of a block in one section."""
+    shard: int
+    """Voxels of a shard."""
+    section: int
+    """Pixels of a whole section."""
+    voxels: int
+    """Voxels of the volume."""
+    itemsize: int
+    """Bytes of a voxel of the EM."""
+
+    @classmethod
+    def of(cls, config: Config, shape: Triple, itemsize: int) -> Load:
+        """The load of a volume of `shape`; a sigma that is still open counts as 4 pixels."""
+        depth, height, width = (min(b, n) for b, n in zip(config.blocks.shape, shape, strict=True))
+        shard = [min(s, n) for s, n in zip(config.storage.shard, shape, strict=True)]
+        sigma = config.segmentation.sigma
+        # as smoothing reaches; its module would bring numba into the workflow's start
+        margin = 2 * (1 + ceil(4 * (4.0 if sigma == "auto" else sigma)))
+        seen = depth * min(height + margin, shape[1]) * min(width + margin, shape[2])
+        return cls(
+            depth * height * width, seen, height * width, prod(shard), prod(shape[1:]),
+            prod(shape), itemsize,
+        )  # fmt: skip
+
+
+def _ingest(load: Load) -> int:
+    return load.block * (2 * load.itemsize + 1)
+
+
+def _flood(load: Load) -> int:
+    tables = load.block // BASIN * FLOODED * 2
+    return 2 * load.seen + tables + 28 * load.core
+
+
+def _fuse(load: Load) -> int:
+    return 2 * load.seen + load.block // 2 + 32 * load.core
+
+
+def _relabel(load: Load) -> int:
+    return 8 * load.block + 8 * load.shard + 20 * load.core
+
+
+def _grow(load: Load) -> int:
+    return 8 * load.block + 2 * load.seen + 60 * load.core
+
+
+def _overlap(load: Load) -> int:
+    return 60 * load.core
+
+
+def _unite(load: Load) -> int:
+    return 8 * load.block + 8 * load.shard + 2 * load.seen + 30 * load.core
+
+
+def _pyramid(load: Load) -> int:
+    return 24 * load.shard
+
+
+def _merge(load: Load) -> int:
+    return load.section // BASIN * FLOODED * 6
+
+
+def _stitch(load: Load) -> int:
+    return load.section // SEGMENT * 200
+
+
+def _drift(load: Load) -> int:
+    return load.section // 4 * 14 + (160 << 20)
+
+
+def _link(load: Load) -> int:
+    return load.voxels // SEGMENT * 150
+
+
+BLOCKS: dict[str, Callable[[Load], int]] = {
+    "ingest": _ingest,
+    "flood": _flood,
+    "fuse": _fuse,
+    "relabel": _relabel,
+    "grow": _grow,
+    "overlap": _overlap,
+    "unite": _unite,
+    "pyramid": _pyramid,
+    "merge": _merge,
+    "stitch": _stitch,
+    "settle": _stitch,
+    "drift": _drift,
+}
+"""Bytes for each worker, of its block or section."""
+
+
+def window_bytes(config: Config) -> int:
+    """Bytes of the activations of one window, in the layers that hold most of them."""
+    side = config.prediction.tile + 2 * config.prediction.halo
+    return 16 * side * side * config.model.width
+
+
+def request_mib(stage: str, space: Workspace, workers: int) -> int | None:
+    """MiB to ask a scheduler for; None as of `step_bytes`.
+
+    Until the volume has been looked at its sections count as 8192 x 8192, and 64 of them.
+    """
+    try:
+        shape, itemsize = space.shape, np.dtype(space.probe["dtype"]).itemsize
+    except DcanError:
+        shape, itemsize = UNKNOWN, 1
+    load = Load.of(space.config, shape, itemsize)
+    found = step_bytes(stage, space.config, load, workers)
+    return None if found is None else -(-found // MIB)
+
+
+def step_bytes(stage: str, config: Config, load: Load, workers: int) -> int | None:
+    """Peak bytes of a job of `stage` with `workers`; None for stages that hold next to nothing.
+
+    Of stages that hold labelled sections (truth, train, calibrate, evaluate) the sections are
+    not counted.
+    """
+    if stage in BLOCKS:
+        return PROCESS + KERNELS + workers * BLOCKS[stage](load)
+    if stage == "link":
+        return PROCESS + KERNELS + _link(load)
+    if stage == "predict":
+        if config.membrane:
+            return PROCESS + KERNELS + NETWORK + workers * 8 * load.block
+        return PROCESS + KERNELS + NETWORK + window_bytes(config) + workers * 2 * load.block
+    return None
