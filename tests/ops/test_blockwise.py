@@ -124,7 +124,7 @@ def check(membrane, fusion, step, random):
 STEPS = st.tuples(st.integers(1, 45), st.integers(1, 45))
 
 
-@settings(max_examples=300)
+@settings(max_examples=600)
 @given(membranes(), FUSIONS, STEPS, st.randoms(use_true_random=False))
 def test_blocks_give_the_whole_section(membrane, fusion, step, random):
     step = tuple(max(s, n // 8) for s, n in zip(step, membrane.shape, strict=True))
