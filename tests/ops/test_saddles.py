@@ -14,3 +14,13 @@ def test_least_saddles_is_a_dictionary_of_minima(rows):
     low, high, saddles = least_saddles(columns[0], columns[1], columns[2].astype(np.uint16), 6)
     found = list(zip(zip(low, high, strict=True), saddles, strict=True))
     assert found == sorted(table.items())
+
+
+@given(st.permutations(range(1, 40)), st.integers(2, 39))
+def test_a_basin_with_many_neighbours_has_them_in_order(others, kept):
+    high = np.array(others[:kept], np.int32)
+    saddles = (7 * high).astype(np.uint16)
+    low, high, saddles = least_saddles(np.zeros(kept, np.int32), high, saddles, 40)
+    assert high.tolist() == sorted(others[:kept])
+    assert (saddles == 7 * high).all()
+    assert not low.any()
