@@ -23,8 +23,8 @@ PROCESS = 130 * MIB
 """Python with the libraries of storage and engine."""
 KERNELS = 110 * MIB
 """Numba and the compiled kernels."""
-NETWORK = 300 * MIB
-"""Torch, and what it keeps for itself."""
+NETWORK = 480 * MIB
+"""Torch, and what it takes to compile its modules where that was not done yet."""
 BASIN = 50
 """Pixels of a basin, at least, in a smoothed map; 8 million of 20000 x 20000 pixels."""
 FLOODED = 10 + 3 * 18
@@ -51,6 +51,8 @@ class Load:
     """Voxels of the volume."""
     itemsize: int
     """Bytes of a voxel of the EM."""
+    shifts: int
+    """Shifts between two sections that are compared, on means of 2 x 2 pixels."""
 
     @classmethod
     def of(cls, config: Config, shape: Triple, itemsize: int) -> Load:
@@ -63,7 +65,7 @@ class Load:
         seen = depth * min(height + margin, shape[1]) * min(width + margin, shape[2])
         return cls(
             depth * height * width, seen, height * width, prod(shard), prod(shape[1:]),
-            prod(shape), itemsize,
+            prod(shape), itemsize, (config.linking.drift + 1) ** 2,
         )  # fmt: skip
 
 
@@ -109,7 +111,7 @@ def _stitch(load: Load) -> int:
 
 
 def _drift(load: Load) -> int:
-    return load.section // 4 * 14 + (160 << 20)
+    return load.section // 4 * 14 + 1024 * load.shifts
 
 
 def _link(load: Load) -> int:
