@@ -20,10 +20,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
-
 from dcan.errors import DcanError
 from dcan.storage.objects import cannot_write
+from dcan.storage.processes import lives, started
 
 BEAT = 15.0  # seconds between touches
 SILENCE = 120.0  # seconds after which a holder on another host is taken for dead
@@ -38,7 +37,7 @@ def _self() -> Holder:
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
+        "started": started(),
         "job": os.environ.get("SLURM_JOB_ID"),
     }
 
@@ -48,13 +47,8 @@ def _alive(holder: Holder, path: Path, now: float) -> bool:
     if holder.get("host") != socket.gethostname():
         return now - path.stat().st_mtime < SILENCE
     try:
-        process = psutil.Process(int(str(holder.get("pid"))))
-        started = float(process.create_time())
-        return (
-            process.status() != psutil.STATUS_ZOMBIE
-            and abs(started - float(str(holder.get("started")))) < 1
-        )
-    except (psutil.Error, ValueError, OverflowError):
+        return lives(int(str(holder.get("pid"))), float(str(holder.get("started"))))
+    except ValueError:
         return False
 
 

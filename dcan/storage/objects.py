@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import cast
 
 import google_crc32c
-import psutil
 
 from dcan.errors import DcanError
 from dcan.storage import failpoints
+from dcan.storage.processes import lives, started
 
 PIECE = 1 << 22
+ABANDONED = 900.0  # seconds after which what another host has not finished counts as left over
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,14 +87,15 @@ def seal_file(root: Path, path: Path) -> Stored:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path that becomes `path`, durably, when the body ends well.
 
-    What killed processes of this host left of earlier attempts at `path` is removed. Raises
-    DcanError when the file system refuses (full disk, permissions), naming the path.
+    What killed processes left of earlier attempts at `path` is removed: those of this host at
+    once, those of another after a quarter of an hour. Raises DcanError when the file system
+    refuses (full disk, permissions), naming the path.
     """
-    stem = f".{path.name}.{socket.gethostname()}"
-    temporary = path.with_name(f"{stem}.{os.getpid()}.part")
+    writer = f"{socket.gethostname()}.{os.getpid()}.{started():.0f}"
+    temporary = path.with_name(f".{path.name}.{writer}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path.parent, stem)
+        _remove_leftovers(path)
         failpoints.storage_operation()
         yield temporary
         with temporary.open("rb") as file:
@@ -107,12 +110,23 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _remove_leftovers(folder: Path, stem: str) -> None:
-    names = [n for n in os.listdir(folder) if n.startswith(f"{stem}.") and n.endswith(".part")]
-    for name in names:
-        process = name[len(stem) + 1 : -len(".part")]
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
-            (folder / name).unlink(missing_ok=True)
+def _remove_leftovers(path: Path) -> None:
+    stem, end = f".{path.name}.", ".part"
+    for name in os.listdir(path.parent):
+        if name.startswith(stem) and name.endswith(end):
+            left = path.with_name(name)
+            with suppress(FileNotFoundError):  # its writer, or another one, was faster
+                if _abandoned(left, name[len(stem) : -len(end)]):
+                    left.unlink()
+
+
+def _abandoned(left: Path, writer: str) -> bool:
+    """Whether nobody will finish a temporary file; `writer` is HOST.PID.STARTED."""
+    host, *process = writer.rsplit(".", 2)
+    if host == socket.gethostname() and [part.isdecimal() for part in process] == [True, True]:
+        pid, begun = map(int, process)
+        return not lives(pid, begun)
+    return time.time() - left.stat().st_mtime > ABANDONED
 
 
 def write_bytes(root: Path, path: Path, data: bytes) -> Stored:

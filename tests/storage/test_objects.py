@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from dcan.errors import DcanError
 from dcan.storage.objects import (
+    ABANDONED,
     Stored,
     checksum,
     crc32c,
@@ -23,6 +25,7 @@ from dcan.storage.objects import (
     write_bytes,
     write_text,
 )
+from dcan.storage.processes import started
 
 
 def names(folder: Path) -> list[str]:
@@ -171,13 +174,30 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> N
     assert names(tmp_path) == ["a"]
 
 
-def test_a_living_writers_temporary_stays(tmp_path: Path) -> None:
+def test_a_killed_writer_that_nobody_has_waited_for_is_dead(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(path)]) as killed:
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # still in the process table
+        assert len(names(tmp_path)) == 1
+        write_text(path, "whole")
+        assert names(tmp_path) == ["a"]
+
+
+def test_what_others_have_not_finished(tmp_path: Path) -> None:
     with replacing(tmp_path / "a") as mine:
         mine.write_text("mine")
-        other = mine.with_name(mine.name.replace(f".{os.getpid()}.", ".1."))
-        dead = mine.name.replace(f".{os.getpid()}.", ".999999999.")
-        elsewhere = mine.with_name(dead.replace(socket.gethostname(), "another-host"))
-        for path in (other, elsewhere):
-            path.write_text("other")
+        me = f"{socket.gethostname()}.{os.getpid()}.{started():.0f}"
+        assert mine.name == f".a.{me}.part"
+        own, host = f"{os.getpid()}.{started():.0f}", socket.gethostname()
+        living = f"{os.getppid()}.{started(os.getppid()):.0f}"
+        reused = f"{os.getppid()}.{started(os.getppid()) - 60:.0f}"
+        stays = [f".a.{host}.{living}.part", f".ab.{host}.9.9.part"]
+        stays += [f".a.another-host.{process}.part" for process in (own, "999999999.1")]
+        goes = [f".a.{host}.{reused}.part", f".a.{host}.999999999.1.part"]
+        old = [f".a.another-host.{reused}.part", ".a.of-an-older-version.12.part"]
+        for name in stays + goes + old:
+            (tmp_path / name).write_text("other")
+        for name in old:
+            os.utime(tmp_path / name, (0, time.time() - ABANDONED - 10))
     write_text(tmp_path / "a", "again")
-    assert names(tmp_path) == sorted(["a", other.name, elsewhere.name])
+    assert names(tmp_path) == sorted(["a", *stays])
