@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from functools import partial
 from itertools import product
+from math import sqrt
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +17,23 @@ from dcan.ops.frames import Frame, Mask, Membrane
 from dcan.ops.fusion import components, contour, inside_table
 from dcan.ops.merging import merge
 from dcan.ops.metrics import foreground_counts, rand_error
+from dcan.ops.partition import total
 from dcan.ops.sections import Fusion
 from dcan.ops.smoothing import depth_levels, smooth
-from dcan.ops.watershed import descend, tables
+from dcan.ops.watershed import Descent, Flood, descend, tables
 
 Truth = npt.NDArray[np.integer]
-Errors = dict[bytes, list[float]]
-"""Rand error for each `min_size` of a grid, by the bytes of an inside table."""
+Counts = tuple[int, int, int]
+"""AB, B, A of the Rand index of one section."""
+Errors = dict[bytes, list[tuple[float, float | None]]]
+"""Rand error and its standard error for each `min_size`, by the bytes of an inside table."""
+
+
+class Each(Protocol):
+    """Applies a function to each section, in their order: `map`, or one that uses threads."""
+
+    def __call__(self, work: Callable[[Any], Any], sections: Iterable[Any], /) -> Iterable[Any]:
+        """The results, in the order of `sections`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +49,14 @@ class SearchGrid:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The foreground-restricted Rand error, 0..1, of one choice of parameters."""
+    """The foreground-restricted Rand error, 0..1, of one choice of parameters.
+
+    `standard_error`: of `rand_error`, by leaving out one section at a time; None for one section.
+    """
 
     fusion: Fusion
     rand_error: float
+    standard_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +65,31 @@ class Calibration:
 
     `best`: the choice to use. `surface`: every choice of the grid, sorted by (sigma, depth,
     w_f, t, min_size). `membrane`: the network's map alone at each (t, min_size), which is
-    w_f = 0; its sigma and depth are 0 and play no part. `remarks`: what a user should know
-    of `best`, one line each.
+    w_f = 0; its sigma and depth are 0 and play no part. `within`: for each axis the least and
+    the greatest value, without a gap to the best one, with which some choice is within one
+    standard error of the best; empty for one section. `remarks`: what a user should know of
+    `best`, one line each.
     """
 
     best: Score
     surface: tuple[Score, ...]
     membrane: tuple[Score, ...]
+    within: dict[str, tuple[float, float]]
     remarks: tuple[str, ...]
 
 
-def calibrate(maps: Sequence[Membrane], truths: Sequence[Truth], grid: SearchGrid) -> Calibration:
+def calibrate(
+    maps: Sequence[Membrane], truths: Sequence[Truth], grid: SearchGrid, each: Each = map
+) -> Calibration:
     """Try every choice of `grid` on labelled sections; the least Rand error is the best.
 
     `maps`: uint8 (y, x), 255 = membrane; `truths`: integer labels of the same shapes,
     0 = membrane. AB, B and A are summed over the sections. Ties go to the smaller sigma, the
     smaller depth, the w_f nearest to 700, the t nearest to 300, the smaller min_size, then
-    the smaller w_f and t. Choices that share an inside table are evaluated once. Raises
-    DcanError when an axis of the grid is empty, a value is out of its range, the sections
-    do not match, or the truth has no foreground.
+    the smaller w_f and t. Basins and saddles of a map are found once for all depths, w_f and
+    t; choices that share an inside table are evaluated once. Raises DcanError when an axis of
+    the grid is empty, a value is out of its range, the sections do not match, or the truth has
+    no foreground.
 
     Source: Chen et al. 2016 choose w_f for the best Rand error of the training sections.
     """
@@ -76,14 +99,14 @@ def calibrate(maps: Sequence[Membrane], truths: Sequence[Truth], grid: SearchGri
     nowhere = [np.zeros(section.shape, np.bool_) for section in maps]
     alone: Errors = {}
     bare = replace(grid, sigma=(0.0,), depth=(0.0,), w_f=(0,))
-    membrane = _scores(sections, nowhere, bare, alone)
+    membrane = _scores(sections, nowhere, bare, alone, each)
     surface = []
-    for sigma, depth, contours in _contours(maps, grid):
+    for sigma, depth, contours in _contours(maps, grid, each):
         part = replace(grid, sigma=(sigma,), depth=(depth,))
-        surface += _scores(sections, contours, part, dict(alone))
+        surface += _scores(sections, contours, part, dict(alone), each)
     best = min(surface, key=_preference)
     remarks = tuple(_remarks(best, membrane, grid))
-    return Calibration(best, tuple(surface), tuple(membrane), remarks)
+    return Calibration(best, tuple(surface), tuple(membrane), _within(best, surface, grid), remarks)
 
 
 def _check(maps: Sequence[Membrane], truths: Sequence[Truth], grid: SearchGrid) -> None:
@@ -98,16 +121,23 @@ def _check(maps: Sequence[Membrane], truths: Sequence[Truth], grid: SearchGrid) 
 
 
 def _contours(
-    maps: Sequence[Membrane], grid: SearchGrid
+    maps: Sequence[Membrane], grid: SearchGrid, each: Each
 ) -> Iterator[tuple[float, float, list[Mask]]]:
     """The contours of all sections for each sigma and depth, in their order."""
     for sigma in grid.sigma:
-        descents = [descend(smooth(u, sigma), Frame.whole(*u.shape)) for u in maps]
-        floods = [tables(descent) for descent in descents]
+        floods = list(each(partial(_flooded, sigma), maps))
         for depth in grid.depth:
-            levels = depth_levels(depth)
-            regions = [merge([flood], levels) for flood in floods]
-            yield sigma, depth, [contour(*both) for both in zip(descents, regions, strict=True)]
+            yield sigma, depth, list(each(partial(_contour, depth_levels(depth)), floods))
+
+
+def _flooded(sigma: float, membrane: Membrane) -> tuple[Descent, Flood]:
+    descent = descend(smooth(membrane, sigma), Frame.whole(*membrane.shape))
+    return descent, tables(descent)
+
+
+def _contour(levels: int, flooded: tuple[Descent, Flood]) -> Mask:
+    descent, flood = flooded
+    return contour(descent, merge([flood], levels))
 
 
 def _scores(
@@ -115,6 +145,7 @@ def _scores(
     contours: Sequence[Mask],
     grid: SearchGrid,
     known: Errors,
+    each: Each,
 ) -> list[Score]:
     """The scores of the one sigma and depth of `grid`; adds to `known`, and uses it."""
     scores = []
@@ -122,29 +153,62 @@ def _scores(
         table = inside_table(w_f, t)
         key = table.tobytes()
         if key not in known:
-            known[key] = _rand_errors(sections, contours, table, grid.min_size)
-        for min_size, error in zip(grid.min_size, known[key], strict=True):
+            counted = each(
+                partial(_counts, table, grid.min_size), zip(sections, contours, strict=True)
+            )
+            known[key] = [_error(of_size) for of_size in zip(*counted, strict=True)]
+        for min_size, (error, spread) in zip(grid.min_size, known[key], strict=True):
             fusion = Fusion(grid.sigma[0], grid.depth[0], w_f, t, min_size)
-            scores.append(Score(fusion, error))
+            scores.append(Score(fusion, error, spread))
     return scores
 
 
-def _rand_errors(
-    sections: Sequence[tuple[Membrane, Truth]],
-    contours: Sequence[Mask],
-    inside: Mask,
-    min_sizes: Sequence[int],
-) -> list[float]:
-    """The Rand error of all sections together for each of `min_sizes`."""
-    counts: list[list[tuple[int, int, int]]] = [[] for _ in min_sizes]
-    for (membrane, truth), edge in zip(sections, contours, strict=True):
-        labels, sizes, _ = components(inside[edge.view(np.uint8), membrane])
-        numbers = np.arange(len(sizes) + 1, dtype=np.uint32)
-        for k, min_size in enumerate(min_sizes):
-            kept = np.concatenate([[False], sizes >= min_size])
-            counted = labels if kept[1:].all() else np.where(kept, numbers, 0)[labels]
-            counts[k].append(foreground_counts(truth, counted))
-    return [rand_error(of_sections) for of_sections in counts]
+def _counts(
+    inside: Mask, min_sizes: Sequence[int], section: tuple[tuple[Membrane, Truth], Mask]
+) -> list[Counts]:
+    """AB, B and A of one section for each of `min_sizes`."""
+    (membrane, truth), edge = section
+    labels, sizes, _ = components(inside[edge.view(np.uint8), membrane])
+    numbers = np.arange(len(sizes) + 1, dtype=np.uint32)
+    found = []
+    for min_size in min_sizes:
+        kept = np.concatenate([[False], sizes >= min_size])
+        counted = labels if kept[1:].all() else np.where(kept, numbers, 0)[labels]
+        found.append(foreground_counts(truth, counted))
+    return found
+
+
+def _error(counts: Sequence[Counts]) -> tuple[float, float | None]:
+    """The Rand error of all sections together, and its standard error by the jackknife.
+
+    Source: Efron and Stein 1981, the delete-one estimate of variance.
+    """
+    error, n = rand_error(counts), len(counts)
+    if n < 2:
+        return error, None
+    both, proposal, truth = total(counts)
+    others = [rand_error([(both - ab, proposal - b, truth - a)]) for ab, b, a in counts]
+    mean = sum(others) / n
+    return error, sqrt((n - 1) / n * sum((other - mean) ** 2 for other in others))
+
+
+def _within(
+    best: Score, surface: Sequence[Score], grid: SearchGrid
+) -> dict[str, tuple[float, float]]:
+    if best.standard_error is None:
+        return {}
+    limit = best.rand_error + best.standard_error
+    good = [score.fusion for score in surface if score.rand_error <= limit]
+    found = {}
+    for axis, values in ((field.name, getattr(grid, field.name)) for field in fields(grid)):
+        reached = {getattr(fusion, axis) for fusion in good}
+        low = high = values.index(getattr(best.fusion, axis))
+        while low > 0 and values[low - 1] in reached:
+            low -= 1
+        while high + 1 < len(values) and values[high + 1] in reached:
+            high += 1
+        found[axis] = (values[low], values[high])
+    return found
 
 
 def _preference(score: Score) -> tuple[float, ...]:

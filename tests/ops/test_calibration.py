@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -52,20 +53,81 @@ def test_the_surface_is_what_segmenting_each_choice_gives():
 
 def test_choices_that_share_a_table_are_evaluated_once(monkeypatch):
     seen = []
-    evaluate = calibration._rand_errors
+    evaluate = calibration._counts
 
-    def counted(sections, contours, inside, min_sizes):
-        seen.append(inside.tobytes())
-        return evaluate(sections, contours, inside, min_sizes)
+    def counted(inside, min_sizes, part):
+        seen.append((inside.tobytes(), part[0][0].tobytes()))
+        return evaluate(inside, min_sizes, part)
 
-    monkeypatch.setattr(calibration, "_rand_errors", counted)
+    monkeypatch.setattr(calibration, "_counts", counted)
     grid = replace(GRID, sigma=(1.0,), depth=(3.0,), w_f=(400, 600, 700), t=(300, 200))
     result = calibrate(MAPS, TRUTHS, grid)
     # w_f 400 with t 200 and w_f 700 with t 100 would share 1/3; here 600 with 200 and 400
     # with 300 share 1/2
     assert len(result.surface) == 3 * 2 * 2
     assert len(seen) == len(set(seen))
-    assert len(seen) == 2 + 5
+    assert len(seen) == (2 + 5) * len(MAPS)
+
+
+def test_basins_are_found_once_for_each_sigma_and_map(monkeypatch):
+    seen = []
+    descend = calibration.descend
+
+    def counted(levels, frame):
+        seen.append(levels.tobytes())
+        return descend(levels, frame)
+
+    monkeypatch.setattr(calibration, "descend", counted)
+    calibrate(MAPS, TRUTHS, GRID)
+    assert len(seen) == len(set(seen)) == len(GRID.sigma) * len(MAPS)
+
+
+def test_sections_on_threads_give_the_same():
+    with ThreadPoolExecutor(3) as pool:
+        assert calibrate(MAPS, TRUTHS, GRID, pool.map) == calibrate(MAPS, TRUTHS, GRID)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_the_standard_error_is_that_of_leaving_out_each_section(count):
+    maps, truths = zip(*(section(seed) for seed in range(count)), strict=True)
+    maps[0][19:21] = 15  # cells of the first section run into each other
+    grid = SearchGrid((1.0,), (3.0,), (0,), (200,), (0,))
+    (score,) = calibrate(maps, truths, grid).surface
+    others = [
+        calibrate(maps[:k] + maps[k + 1 :], truths[:k] + truths[k + 1 :], grid).best.rand_error
+        for k in range(count)
+    ]
+    expected = np.sqrt((count - 1) * np.var(others))
+    assert score.standard_error == pytest.approx(expected, rel=1e-9)
+    assert expected > 0
+
+
+def test_one_section_has_no_standard_error():
+    result = calibrate(MAPS[:1], TRUTHS[:1], GRID)
+    assert {score.standard_error for score in result.surface} == {None}
+    assert result.within == {}
+
+
+def test_the_interval_holds_what_is_within_one_standard_error_of_the_best():
+    grid = SearchGrid((0.0, 1.0, 2.0), (1.0, 3.0, 8.0, 30.0), (0, 300, 700), (100, 300, 600), (0,))
+    result = calibrate(MAPS, TRUTHS, grid)
+    limit = result.best.rand_error + result.best.standard_error
+    assert list(result.within) == ["sigma", "depth", "w_f", "t", "min_size"]
+    whole = True
+    for axis, (low, high) in result.within.items():
+        values = getattr(grid, axis)
+        least = [
+            min(s.rand_error for s in result.surface if getattr(s.fusion, axis) == value)
+            for value in values
+        ]
+        inside = [error for value, error in zip(values, least, strict=True) if low <= value <= high]
+        assert max(inside) <= limit
+        assert low <= getattr(result.best.fusion, axis) <= high
+        for beyond in (values.index(low) - 1, values.index(high) + 1):
+            if 0 <= beyond < len(values):
+                assert least[beyond] > limit
+                whole = False
+    assert not whole
 
 
 def test_ties_go_by_the_stated_preference(monkeypatch):
