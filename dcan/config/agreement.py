@@ -47,7 +47,10 @@ def agree(config: Config) -> None:
     _agree_on_phantom(config)
     if config.evaluation:
         _agree_on_evaluation(config, config.evaluation)
-    _agree_on_training(config)
+    if config.training.folds == 1:
+        _agree_on_training(config)
+    else:
+        _agree_on_folds(config)
     _agree_on_membrane(config)
 
 
@@ -142,6 +145,31 @@ def _agree_on_training(config: Config) -> None:
             )
 
 
+def _agree_on_folds(config: Config) -> None:
+    """Each fold has a section with tissue, and a network that leaves it out."""
+    folds, members = config.training.folds, config.training.members
+    volumes = config.trained_on()
+    trains = config.model.weights is None and config.membrane is None
+    if trains and members % folds:
+        raise ValueError(
+            f"training.folds is {folds} and training.members {members}: each fold is left out by "
+            "equally many members, give a multiple of folds"
+        )
+    key = "truth" if config.training.volumes is None else "training.volumes"
+    for volume in volumes:
+        if volume.truth.validation is not None:
+            raise ValueError(
+                f'training.folds is {folds} and {key} has validation "{volume.truth.validation}": '
+                "with folds each section is kept back from some member, remove validation"
+            )
+    held = sum(_tissue([bounds(v.truth.sections)], v.missing) for v in volumes)
+    if volumes and held < folds:
+        raise ValueError(
+            f"training.folds is {folds}, but {key} has {held} labelled sections with tissue: give "
+            "at most as many folds"
+        )
+
+
 def _trained(volume: TrainingVolume) -> list[range]:
     inside, kept_back = bounds(volume.truth.sections), volume.truth.validated()
     return [range(inside.start, kept_back.start), range(kept_back.stop, inside.stop)]
@@ -151,7 +179,6 @@ def _kept_back(volume: TrainingVolume) -> list[range]:
     return [volume.truth.validated()]
 
 
-def _tissue(sections: list[range], missing: list[int]) -> bool:
-    """Whether some section is not missing; a range may be far longer than any volume."""
-    held = sum(map(len, sections))
-    return sum(z in part for part in sections for z in missing) < held
+def _tissue(sections: list[range], missing: list[int]) -> int:
+    """How many sections are not missing; a range may be far longer than any volume."""
+    return sum(map(len, sections)) - sum(z in part for part in sections for z in missing)

@@ -132,6 +132,8 @@ class Training(Strict):
     steps: Count = 6000
     members: Annotated[StrictInt, Field(ge=1, le=64)] = 1
     """Networks of the ensemble."""
+    folds: Annotated[StrictInt, Field(ge=1, le=64)] = 1
+    """2 or more: member i leaves out fold i of the labelled sections, and is chosen on it."""
     seed: Index = 0
     rule: Literal["adam-cosine", "paper"] = "adam-cosine"
     """The recipe of optimiser and learning rate."""
@@ -271,3 +273,10 @@ class Config(Strict):
         return [
             TrainingVolume(source=self.volume.source, truth=self.truth, missing=self.volume.missing)
         ]
+
+    def kept_back(self, volume: TrainingVolume) -> list[int]:
+        """The sections with tissue that some network is not trained on: those to calibrate on."""
+        kept = (
+            volume.truth.validated() if self.training.folds == 1 else bounds(volume.truth.sections)
+        )
+        return [z for z in kept if z not in volume.missing]

@@ -11,14 +11,14 @@ LINKS = ("iou", "containment", "beside")
 
 
 def validation_pairs(config: Config) -> dict[int, list[tuple[int, int]]]:
-    """Pairs of validation sections that links may join, by the number of the training volume.
+    """Pairs of sections to calibrate on that links may join, by the number of the training volume.
 
     Of volumes whose truth holds neurites in 3-D: sections with tissue, at most
     `linking.bridge` missing ones between. Volumes without such a pair are left out.
     """
     found = {}
     for number, volume in enumerate(config.trained_on()):
-        present = [z for z in volume.truth.validated() if z not in volume.missing]
+        present = config.kept_back(volume)
         pairs = [(a, b) for a, b in pairwise(present) if b - a <= config.linking.bridge + 1]
         if volume.truth.kind == "neurites" and pairs:
             found[number] = pairs
@@ -26,7 +26,7 @@ def validation_pairs(config: Config) -> dict[int, list[tuple[int, int]]]:
 
 
 def searched(config: Config) -> list[str]:
-    """Names of the values that are looked for on the validation sections."""
+    """Names of the values that are looked for on the sections to calibrate on."""
     if config.segmentation.calibration != "auto" or not config.trained_on():
         return []
     names = [name for name in FUSION if getattr(config.segmentation, name) == "auto"]

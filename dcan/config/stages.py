@@ -44,8 +44,8 @@ STAGES: dict[str, Stage] = {
     "ingest": Stage(version=1, sources=("volume",), batched=True),
     "survey": Stage(version=1, after=("ingest",), keys=("volume.missing",)),
     "truth": Stage(
-        version=1,
-        keys=("truth", "training.volumes", "volume.missing"),
+        version=2,
+        keys=("truth", "training.volumes", "training.folds", "volume.missing"),
         sources=("volume", "truth", "training"),
     ),
     "train": Stage(
@@ -58,7 +58,7 @@ STAGES: dict[str, Stage] = {
     ),
     "resolve": Stage(version=1, keys=("prediction.device", "prediction.threads")),
     "calibrate": Stage(
-        version=2,
+        version=3,
         after=("truth", "train", "resolve"),
         keys=("segmentation", "prediction.tile", "prediction.halo", "linking"),
     ),
@@ -102,14 +102,14 @@ STAGES: dict[str, Stage] = {
         chosen=("sigma", "depth", "w_f", "t"),
         sources=("truth",),
     ),
-    "report": Stage(version=2, after=("evaluate", "calibrate", "train", "link")),
+    "report": Stage(version=3, after=("evaluate", "calibrate", "train", "link")),
 }
 """Every stage, in running order. A pyramid follows the stage whose store it belongs to."""
 
 
 ON_A_GIVEN_MAP: dict[str, Stage] = {
     "calibrate": Stage(
-        version=2,
+        version=3,
         after=("truth",),
         keys=("segmentation", "linking", "membrane.white"),
         sources=("membrane",),

@@ -20,13 +20,15 @@ from dcan.ops.metrics import foreground_counts, rand_error
 from dcan.ops.partition import total
 from dcan.ops.sections import Fusion
 from dcan.ops.smoothing import depth_levels, smooth
-from dcan.ops.watershed import Descent, Flood, descend, tables
+from dcan.ops.watershed import descend
+from dcan.ops.watershed import tables as basins
 
 Truth = npt.NDArray[np.integer]
 Counts = tuple[int, int, int]
 """AB, B, A of the Rand index of one section."""
-Errors = dict[bytes, list[tuple[float, float | None]]]
-"""Rand error and its standard error for each `min_size`, by the bytes of an inside table."""
+Tally = dict[tuple[float, float] | None, dict[bytes, list[Counts]]]
+"""Counts of one section for each `min_size`, by sigma and depth (None: without a contour) and
+by the bytes of the inside table."""
 
 
 class Each(Protocol):
@@ -87,26 +89,25 @@ def calibrate(
     0 = membrane. AB, B and A are summed over the sections. Ties go to the smaller sigma, the
     smaller depth, the w_f nearest to 700, the t nearest to 300, the smaller min_size, then
     the smaller w_f and t. Basins and saddles of a map are found once for all depths, w_f and
-    t; choices that share an inside table are evaluated once. Raises DcanError when an axis of
-    the grid is empty, a value is out of its range, the sections do not match, or the truth has
-    no foreground.
+    t, choices that share an inside table are evaluated once, and `each` has one section in hand.
+    Raises DcanError when an axis of the grid is empty, a value is out of its range, the sections
+    do not match, or the truth has no foreground.
 
     Source: Chen et al. 2016 choose w_f for the best Rand error of the training sections.
     """
     grid = SearchGrid(*(tuple(sorted(set(axis))) for axis in astuple(grid)))
     _check(maps, truths, grid)
-    sections = list(zip(maps, truths, strict=True))
-    nowhere = [np.zeros(section.shape, np.bool_) for section in maps]
-    alone: Errors = {}
+    tallies = list(each(partial(_tally, grid), zip(maps, truths, strict=True)))
     bare = replace(grid, sigma=(0.0,), depth=(0.0,), w_f=(0,))
-    membrane = _scores(sections, nowhere, bare, alone, each)
+    membrane = _scores([tally[None] for tally in tallies], bare)
     surface = []
-    for sigma, depth, contours in _contours(maps, grid, each):
+    for sigma, depth in product(grid.sigma, grid.depth):
         part = replace(grid, sigma=(sigma,), depth=(depth,))
-        surface += _scores(sections, contours, part, dict(alone), each)
+        surface += _scores([tally[sigma, depth] for tally in tallies], part)
     best = min(surface, key=_preference)
+    within = _within(best, surface, grid)
     remarks = tuple(_remarks(best, membrane, grid))
-    return Calibration(best, tuple(surface), tuple(membrane), _within(best, surface, grid), remarks)
+    return Calibration(best, tuple(surface), tuple(membrane), within, remarks)
 
 
 def _check(maps: Sequence[Membrane], truths: Sequence[Truth], grid: SearchGrid) -> None:
@@ -120,54 +121,38 @@ def _check(maps: Sequence[Membrane], truths: Sequence[Truth], grid: SearchGrid) 
         raise DcanError("the truth has no pixel above 0: calibrate on sections with labels")
 
 
-def _contours(
-    maps: Sequence[Membrane], grid: SearchGrid, each: Each
-) -> Iterator[tuple[float, float, list[Mask]]]:
-    """The contours of all sections for each sigma and depth, in their order."""
+def _tally(grid: SearchGrid, section: tuple[Membrane, Truth]) -> Tally:
+    """The counts of one section for every choice of `grid`."""
+    membrane, truth = section
+    tables = _tables(grid)
+    nowhere = np.zeros(membrane.shape, np.bool_)
+    alone = {
+        key: _counts(table, grid.min_size, nowhere, membrane, truth)
+        for key, table in _tables(replace(grid, w_f=(0,))).items()
+    }
+    found: Tally = {None: alone}
     for sigma in grid.sigma:
-        floods = list(each(partial(_flooded, sigma), maps))
+        descent = descend(smooth(membrane, sigma), Frame.whole(*membrane.shape))
+        flood = basins(descent)
         for depth in grid.depth:
-            yield sigma, depth, list(each(partial(_contour, depth_levels(depth)), floods))
+            edge = contour(descent, merge([flood], depth_levels(depth)))
+            found[sigma, depth] = {
+                key: alone.get(key) or _counts(table, grid.min_size, edge, membrane, truth)
+                for key, table in tables.items()
+            }
+    return found
 
 
-def _flooded(sigma: float, membrane: Membrane) -> tuple[Descent, Flood]:
-    descent = descend(smooth(membrane, sigma), Frame.whole(*membrane.shape))
-    return descent, tables(descent)
-
-
-def _contour(levels: int, flooded: tuple[Descent, Flood]) -> Mask:
-    descent, flood = flooded
-    return contour(descent, merge([flood], levels))
-
-
-def _scores(
-    sections: Sequence[tuple[Membrane, Truth]],
-    contours: Sequence[Mask],
-    grid: SearchGrid,
-    known: Errors,
-    each: Each,
-) -> list[Score]:
-    """The scores of the one sigma and depth of `grid`; adds to `known`, and uses it."""
-    scores = []
-    for w_f, t in product(grid.w_f, grid.t):
-        table = inside_table(w_f, t)
-        key = table.tobytes()
-        if key not in known:
-            counted = each(
-                partial(_counts, table, grid.min_size), zip(sections, contours, strict=True)
-            )
-            known[key] = [_error(of_size) for of_size in zip(*counted, strict=True)]
-        for min_size, (error, spread) in zip(grid.min_size, known[key], strict=True):
-            fusion = Fusion(grid.sigma[0], grid.depth[0], w_f, t, min_size)
-            scores.append(Score(fusion, error, spread))
-    return scores
+def _tables(grid: SearchGrid) -> dict[bytes, Mask]:
+    """The inside tables that differ, by their bytes: choices that share one are the same."""
+    every = (inside_table(w_f, t) for w_f, t in product(grid.w_f, grid.t))
+    return {table.tobytes(): table for table in every}
 
 
 def _counts(
-    inside: Mask, min_sizes: Sequence[int], section: tuple[tuple[Membrane, Truth], Mask]
+    inside: Mask, min_sizes: Sequence[int], edge: Mask, membrane: Membrane, truth: Truth
 ) -> list[Counts]:
     """AB, B and A of one section for each of `min_sizes`."""
-    (membrane, truth), edge = section
     labels, sizes, _ = components(inside[edge.view(np.uint8), membrane])
     numbers = np.arange(len(sizes) + 1, dtype=np.uint32)
     found = []
@@ -176,6 +161,21 @@ def _counts(
         counted = labels if kept[1:].all() else np.where(kept, numbers, 0)[labels]
         found.append(foreground_counts(truth, counted))
     return found
+
+
+def _scores(counted: Sequence[dict[bytes, list[Counts]]], grid: SearchGrid) -> list[Score]:
+    """The scores of the one sigma and depth of `grid`, from the counts of all sections."""
+    errors = {
+        key: [_error(counts) for counts in zip(*(part[key] for part in counted), strict=True)]
+        for key in counted[0]
+    }
+    scores = []
+    for w_f, t in product(grid.w_f, grid.t):
+        key = inside_table(w_f, t).tobytes()
+        for min_size, (error, spread) in zip(grid.min_size, errors[key], strict=True):
+            fusion = Fusion(grid.sigma[0], grid.depth[0], w_f, t, min_size)
+            scores.append(Score(fusion, error, spread))
+    return scores
 
 
 def _error(counts: Sequence[Counts]) -> tuple[float, float | None]:

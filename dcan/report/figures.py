@@ -44,6 +44,8 @@ def weight_curves(calibration: Calibration) -> str:
         _line(axes, Curve(tuple(weights), tuple(best)), 0, "best t for each w_f")
         _line(axes, Curve(tuple(weights), tuple(fixed)), 1, f"t = {chosen.t:g}")
         axes.axvline(chosen.w_f, color=INK, linewidth=1, linestyle=":", label="chosen w_f")
+        if spread := calibration.within.get("w_f"):
+            axes.axvspan(*spread, color=INK, alpha=0.08, label="within one standard error")
         title = f"Rand error over w_f ({_where(chosen)})"
         _label(axes, title, "w_f, weight of the contour", "Rand error")
         axes.legend()

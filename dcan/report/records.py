@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dcan.geometry import Triple
 from dcan.report.overlays import Overlay
@@ -134,10 +134,11 @@ class Fusion:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One point of the calibration's grid."""
+    """One point of the calibration's grid; `standard_error` None: not known."""
 
     fusion: Fusion
     rand_error: float
+    standard_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,8 @@ class Calibration:
 
     `origin` says where they come from, for example "the grid search on truth" or a file's path.
     Without `trials` they were given, not searched for, and `origin` is the reason printed.
-    `seen` are the sections that the network saw in training.
+    `seen` are the sections that the network saw in training. `within` gives for each value the
+    least and the greatest that come within one standard error of the best.
     """
 
     chosen: Fusion
@@ -155,6 +157,7 @@ class Calibration:
     warnings: tuple[str, ...] = ()
     sections: Sections = ()
     seen: Sections = ()
+    within: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     weights_sha256: str | None = None
 
 

@@ -4,40 +4,35 @@ from __future__ import annotations
 
 import json
 import logging
-from functools import cached_property, partial
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dcan.config import FUSION
-from dcan.config.model import Membrane as GivenMembrane
+from dcan.config import FUSION, LINKS
+from dcan.engine.blocks import over
 from dcan.errors import DcanError
-from dcan.geometry import Box
-from dcan.net.device import hold, resolve
-from dcan.net.model import Architecture
-from dcan.net.predict import Predictor, predict_section
 from dcan.ops import calibration
 from dcan.ops.calibration import SearchGrid
-from dcan.ops.frames import Membrane
 from dcan.ops.link_search import DEFAULT
 from dcan.ops.sections import Fusion
-from dcan.ops.targets import objects
 from dcan.steps.calibrate_links import given_links, links_searched, plain, search_links
-from dcan.steps.maps import read_map
-from dcan.steps.train import members
-from dcan.steps.truth import Labelled, labelled
-from dcan.steps.vouching import Progress, check_inputs, remembered, vouch, working
+from dcan.steps.truth import refuse_evaluated
+from dcan.steps.validation import Validation
+from dcan.steps.versions import versions
+from dcan.steps.vouching import remembered, vouch, working
 from dcan.steps.workspace import Workspace
 from dcan.storage.objects import seal_file, write_text
 from dcan.storage.receipts import Entry, digest
 
 _log = logging.getLogger("dcan")
 
-SIGMAS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+SIGMAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 DEPTHS = (1.0, 3.0, 8.0, 16.0, 32.0, 64.0)
-WEIGHTS = (0, 300, 500, 700, 900, 1000)  # w_f in thousandths
-THRESHOLDS = (100, 200, 300, 400, 500, 600, 700, 800, 900)  # t in thousandths
+WEIGHTS = tuple(range(0, 1001, 100))  # w_f in thousandths
+THRESHOLDS = tuple(range(100, 901, 100))  # t in thousandths
 
 
 class Chosen(BaseModel):
@@ -54,28 +49,25 @@ class Chosen(BaseModel):
     beside: int = Field(DEFAULT.beside, ge=0)
 
 
-def resolve_device(space: Workspace) -> None:
-    """Find out what the volume is predicted on, once, and record it."""
-    with working(space, "resolve"):
-        given = space.config.prediction
-        record = resolve(given.device, given.threads)
-        _log.info("resolve: %s (%s), %s", record["device"], record["name"], record["precision"])
-        vouch(space, "resolve", space.fingerprint("resolve"), record, identity=digest(record))
+class Section(BaseModel):
+    """A section that values were chosen on, as a calibration.json names it."""
+
+    volume: int
+    z: int
+    sha256: str
+    members: list[int]
+    seen: bool
 
 
-def predictor(space: Workspace) -> Predictor:
-    """The ensemble, on the device of the run's record."""
-    record = dict(space.receipt("resolve").values)
-    device = hold(record)
-    found = members(space)
-    halo = max(m.meta.halo for m in found)
-    if space.config.prediction.halo < halo:
-        raise DcanError(
-            f"prediction.halo is {space.config.prediction.halo}: the network reads {halo} pixels "
-            f"around a tile, give {halo} or more"
-        )
-    architecture = Architecture.parse(found[0].meta.architecture)
-    return Predictor(architecture, [m.tensors for m in found], device, int(record["threads"]))
+class Borrowed(BaseModel):
+    """What is read of the calibration.json of another volume."""
+
+    chosen: Chosen
+    sections: list[Section] = []
+
+    def values(self, names: Sequence[str]) -> dict[str, Any]:
+        """The chosen values of these names."""
+        return self.chosen.model_dump(include=set(names))
 
 
 def _fixed(space: Workspace) -> dict[str, float]:
@@ -85,15 +77,19 @@ def _fixed(space: Workspace) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if value != "auto"}
 
 
-def _borrowed(path: Path) -> dict[str, Any]:
-    """The values that the calibration of another volume chose."""
+def _borrowed(space: Workspace, path: Path) -> Borrowed:
+    """The calibration of another volume, chosen on sections that are not evaluated here."""
     file = path / "calibration.json" if path.is_dir() else path
     try:
-        return Chosen.model_validate(json.loads(file.read_text("utf-8"))["chosen"]).model_dump()
+        found = Borrowed.model_validate_json(file.read_bytes())
     except OSError as error:
         why = error.strerror
-    except (ValueError, KeyError, TypeError, ValidationError):
+    except ValidationError:
         why = "it does not hold the chosen sigma, depth, w_f and t"
+    else:
+        chosen_on = {section.sha256 for section in found.sections}
+        refuse_evaluated(space, chosen_on, f"segmentation.calibration {str(path)!r}")
+        return found
     raise DcanError(
         f"segmentation.calibration is {str(path)!r}: {why}: give the calibration.json of another "
         "volume, or the four values themselves"
@@ -114,60 +110,17 @@ def _grid(fixed: dict[str, float], min_size: int) -> SearchGrid:
     )
 
 
-class Validation:
-    """The validation sections and, made when they are first asked for, their maps."""
-
-    def __init__(self, space: Workspace) -> None:
-        self._space = space
-
-    @cached_property
-    def sections(self) -> list[tuple[str, Labelled]]:
-        """Each with its hash, in a fixed order."""
-        check_inputs(self._space, "truth")
-        return labelled(self._space, validation=True)
-
-    @cached_property
-    def maps(self) -> list[Membrane]:
-        """The membrane maps of the sections: uint8 (y, x), 255 = membrane."""
-        given = self._space.config.membrane
-        return self._given(given) if given else self._predicted()
-
-    def _predicted(self) -> list[Membrane]:
-        check_inputs(self._space, "train")
-        given = self._space.config.prediction
-        network = predictor(self._space)
-        progress = Progress("calibrate: maps", len(self.sections))
-        maps = []
-        for number, (_, found) in enumerate(self.sections, 1):
-            maps.append(predict_section(network, found.em, found.table, given.tile, given.halo))
-            progress(number)
-        return maps
-
-    def _given(self, given: GivenMembrane) -> list[Membrane]:
-        """The given map where the validation sections of the volume are labelled."""
-        (volume,) = self._space.config.trained_on()
-        _, y, x = volume.truth.offset
-        _, height, width = self._space.probe["sources"]["truth"]["shape"]
-        boxes = [
-            Box((z, y, x), (z + 1, y + height, x + width))
-            for z in self._space.receipt("truth").values["volumes"][0]["validation"]
-        ]
-        return [read_map(self._space, given, box)[0] for box in boxes]
-
-
-def _search(space: Workspace, validation: Validation, fixed: dict[str, float]) -> dict[str, Any]:
-    learned = space.learned
-    seen = [index for index, (sha256, _) in enumerate(validation.sections) if sha256 in learned]
-    truths = [objects(section.target) for _, section in validation.sections]
+def _search(
+    space: Workspace, validation: Validation, fixed: dict[str, float], workers: int
+) -> dict[str, Any]:
     grid = _grid(fixed, space.config.segmentation.min_size)
-    found = calibration.calibrate(validation.maps, truths, grid)
+    found = calibration.calibrate(
+        validation.maps,
+        validation.truths,
+        grid,
+        lambda work, sections: over(work, list(sections), workers),
+    )
     best = found.best.fusion
-    remarks = list(found.remarks)
-    if seen:
-        remarks.append(
-            f"{len(seen)} of the {len(truths)} sections were seen in training: the error is too "
-            "good, calibrate on others"
-        )
     return {
         "chosen": {
             "sigma": best.sigma,
@@ -176,34 +129,67 @@ def _search(space: Workspace, validation: Validation, fixed: dict[str, float]) -
             "t": best.t / 1000,
         },
         "rand_error": found.best.rand_error,
-        "columns": ["sigma", "depth", "w_f", "t", "rand_error"],
-        "surface": [
-            [s.fusion.sigma, s.fusion.depth, s.fusion.w_f / 1000, s.fusion.t / 1000, s.rand_error]
-            for s in found.surface
-        ],
+        "standard_error": found.best.standard_error,
+        "within_one_standard_error": _plain_interval(found.within),
+        "columns": ["sigma", "depth", "w_f", "t", "rand_error", "standard_error"],
+        "surface": [_row(score) for score in found.surface],
         "p": [[s.fusion.t / 1000, s.rand_error] for s in found.membrane],
-        "remarks": remarks,
-        "seen_in_training": len(seen),
-        "sections": [v["validation"] for v in space.receipt("truth").values["volumes"]],
+        "remarks": [*found.remarks, *_remarks(validation)],
+        "seen_in_training": sum(validation.seen),
+        "sections": validation.described(),
         "weights": [] if space.config.membrane else space.receipt("train").values["sha256"],
-        "from": "validation sections",
+        "versions": versions("numba", "numpy", "scipy", "torch"),
+        "from": _origin(space),
     }
 
 
-def _of_fusion(space: Workspace, validation: Validation) -> dict[str, Any]:
+def _row(score: calibration.Score) -> list[float | None]:
+    f = score.fusion
+    return [f.sigma, f.depth, f.w_f / 1000, f.t / 1000, score.rand_error, score.standard_error]
+
+
+def _plain_interval(within: dict[str, tuple[float, float]]) -> dict[str, list[float]]:
+    """The intervals of the four values, in the configuration's units."""
+    units = {"sigma": 1, "depth": 1, "w_f": 1000, "t": 1000}
+    return {axis: [v / units[axis] for v in within[axis]] for axis in FUSION if axis in within}
+
+
+def _origin(space: Workspace) -> str:
+    if space.config.membrane or space.config.training.folds == 1:
+        return "validation sections"
+    return "labelled sections, each by the networks that were not trained on it"
+
+
+def _remarks(validation: Validation) -> list[str]:
+    found = []
+    count, seen = len(validation.sections), sum(validation.seen)
+    if seen:
+        found.append(
+            f"{seen} of the {count} sections were seen in training: the error is too "
+            "good, calibrate on others"
+        )
+    if count == 1:
+        found.append("one section tells nothing of the error's spread: calibrate on more")
+    return found
+
+
+def _of_fusion(space: Workspace, validation: Validation, workers: int) -> dict[str, Any]:
     """The record of sigma, depth, w_f and t."""
     given = space.config.segmentation
     fixed = _fixed(space)
     if given.calibration != "auto":
-        borrowed = _borrowed(Path(given.calibration))
-        chosen = {name: borrowed[name] for name in FUSION} | fixed
-        return {"chosen": chosen, "from": given.calibration}
+        borrowed = _borrowed(space, Path(given.calibration))
+        return {
+            "chosen": borrowed.values(FUSION) | fixed,
+            "from": given.calibration,
+            "sections": [section.model_dump() for section in borrowed.sections],
+        }
     if len(fixed) == len(FUSION):
         return {"chosen": fixed, "from": "the configuration"}
     if space.config.trained_on():
         fingerprint = space.fingerprint("calibrate", "linking")
         return remembered(
-            space, "calibrate", fingerprint, partial(_search, space, validation, fixed)
+            space, "calibrate", fingerprint, partial(_search, space, validation, fixed, workers)
         )
     open_values = ", ".join(f"segmentation.{name}" for name in FUSION if name not in fixed)
     raise DcanError(
@@ -228,23 +214,22 @@ def _of_links(space: Workspace, validation: Validation, chosen: dict[str, float]
             space,
             "calibrate",
             space.fingerprint("calibrate", fusion=chosen),
-            lambda: search_links(space, validation.maps, fusion),
+            lambda: search_links(space, validation, fusion),
             what="links",
         )
     if given.calibration != "auto":
-        borrowed = _borrowed(Path(given.calibration))
-        kept = {name: borrowed[name] for name in plain(DEFAULT)}
-        return {"chosen": kept | fixed, "from": given.calibration}
+        borrowed = _borrowed(space, Path(given.calibration))
+        return {"chosen": borrowed.values(LINKS) | fixed, "from": given.calibration}
     found = plain(DEFAULT) | fixed
     origin = "the configuration" if len(fixed) == len(found) else "the defaults"
     return {"chosen": found, "from": origin}
 
 
-def calibrate(space: Workspace) -> None:
+def calibrate(space: Workspace, workers: int = 1) -> None:
     """Write calibration.json: searched, given in the configuration, or another volume's."""
     with working(space, "calibrate"):
         validation = Validation(space)
-        fusion = _of_fusion(space, validation)
+        fusion = _of_fusion(space, validation, workers)
         links = _of_links(space, validation, fusion["chosen"])
         chosen = {**fusion["chosen"], **links["chosen"]}
         record = {**fusion, "chosen": chosen, "linking": links}

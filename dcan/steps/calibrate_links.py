@@ -16,11 +16,15 @@ from dcan.ops.sections import Fusion, segment
 from dcan.steps.drift import FACTOR
 from dcan.steps.segment import thousandths
 from dcan.steps.sources import opened
+from dcan.steps.validation import Validation
 from dcan.steps.workspace import Workspace
 
 IOUS = (100, 200, 300, 400, 500, 600, 700)  # thousandths, as all but the last
 CONTAINMENTS = (500, 600, 700, 800, 900, 1000, NEVER)
 BESIDES = (0, 1, 2, 4)  # sections
+
+Key = tuple[int, int]
+"""The number of a training volume, and a section of it."""
 
 
 def linking_of(chosen: dict[str, Any]) -> Linking:
@@ -69,11 +73,8 @@ def _truth(space: Workspace, number: int, z: int) -> NDArray[Any]:
     return found
 
 
-def _stacks(space: Workspace, maps: list[NDArray[np.uint8]], fusion: Fusion) -> list[Stack]:
+def _stacks(space: Workspace, by_key: dict[Key, NDArray[np.uint8]], fusion: Fusion) -> list[Stack]:
     """The segments and truth of every training volume that has neurites in 3-D."""
-    volumes = space.receipt("truth").values["volumes"]
-    keys = [(number, z) for number, v in enumerate(volumes) for z in v["validation"]]
-    by_key = dict(zip(keys, maps, strict=True))
     bound = space.config.linking.drift // FACTOR
     found = []
     for number, pairs in validation_pairs(space.config).items():
@@ -88,11 +89,10 @@ def _stacks(space: Workspace, maps: list[NDArray[np.uint8]], fusion: Fusion) -> 
     return found
 
 
-def search_links(space: Workspace, maps: list[NDArray[np.uint8]], fusion: Fusion) -> dict[str, Any]:
-    """The values with the least adapted Rand error, that of every choice, and remarks.
-
-    `maps`: of the validation sections, volume by volume.
-    """
+def search_links(space: Workspace, validation: Validation, fusion: Fusion) -> dict[str, Any]:
+    """The values with the least adapted Rand error, that of every choice, and remarks."""
+    keys = [(section.volume, section.z) for section in validation.sections]
+    maps = dict(zip(keys, validation.maps, strict=True))
     found = search(_stacks(space, maps, fusion), _grid(given_links(space)))
     return {
         "chosen": plain(found.best.linking),

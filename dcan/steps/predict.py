@@ -12,9 +12,9 @@ from dcan.geometry import Box, Grid
 from dcan.net.normalise import section_table
 from dcan.net.predict import Predictor
 from dcan.net.windows import window
-from dcan.steps.calibrate import predictor
 from dcan.steps.ingest import section_histogram
 from dcan.steps.maps import copy_block
+from dcan.steps.resolve import predictor
 from dcan.steps.vouching import check_inputs, do_batch
 from dcan.steps.workspace import MEMBRANE_ABSENT, Part, Workspace
 from dcan.storage.receipts import Entry

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dcan import __version__
 from dcan.config import FUSION, planned
 from dcan.config.model import SourcePath
 from dcan.geometry import Box
@@ -19,6 +17,7 @@ from dcan.report.records import Absent, Report
 from dcan.steps.assess import HeldOut
 from dcan.steps.drift import shifts
 from dcan.steps.outputs import existing
+from dcan.steps.versions import versions
 from dcan.steps.vouching import working
 from dcan.steps.workspace import Workspace
 from dcan.storage.objects import write_text
@@ -28,6 +27,7 @@ LINK_COUNTS = (
     *("segments", "neurites", "mutual", "branches", "refused"),
     *("orphans", "isolated", "pieces_median", "pieces_most"),
 )
+WITHIN = "within_one_standard_error"
 SHOWN = 3  # sections whose pictures are in the report
 LARGEST = 2048  # pixels: a larger section is shown from the middle
 
@@ -49,7 +49,7 @@ def _facts(space: Workspace) -> records.VolumeFacts:
         voxel_nm=volume.voxel_size,
         dtype=space.probe["dtype"],
         missing=tuple(sorted(space.missing)),
-        versions={"dcan": __version__, **{name: version(name) for name in packages}},
+        versions=versions(*packages),
         settings=space.config.model_dump(mode="json"),
     )
 
@@ -99,9 +99,9 @@ def _metrics(space: Workspace) -> records.Metrics | Absent:
 def _calibration(space: Workspace) -> records.Calibration:
     found = _json(space.root / "calibration.json")
     trials = tuple(
-        records.Trial(records.Fusion(*row[:4]), row[4]) for row in found.get("surface", [])
+        records.Trial(records.Fusion(*row[:4]), *row[4:]) for row in found.get("surface", [])
     )
-    sections = sorted({z for volume in found.get("sections", []) for z in volume})
+    sections = found.get("sections", [])
     hashes = found.get("weights", [])
     chosen = found["chosen"]
     return records.Calibration(
@@ -109,7 +109,9 @@ def _calibration(space: Workspace) -> records.Calibration:
         origin=found["from"],
         trials=trials,
         warnings=(*found.get("remarks", []), *found["linking"].get("remarks", [])),
-        sections=tuple(sections),
+        sections=tuple(sorted({section["z"] for section in sections})),
+        seen=tuple(sorted({section["z"] for section in sections if section["seen"]})),
+        within={axis: tuple(ends) for axis, ends in found.get(WITHIN, {}).items()},
         weights_sha256=", ".join(hashes) or None,
     )
 
@@ -143,8 +145,10 @@ def _training(space: Workspace) -> records.Training | records.GivenWeights | Abs
             ", ".join(receipt.values["members"]), ", ".join(receipt.values["sha256"])
         )
     volumes = space.receipt("truth").values["volumes"]
-    kept_back = sorted({z for v in volumes for z in v["validation"]})
-    learned = sorted({z for v in volumes for z in v["sections"]} - set(kept_back))
+    every = {(z, fold) for v in volumes for z, fold in zip(v["sections"], v["folds"], strict=True)}
+    folds = space.config.training.folds
+    kept_back = sorted({z for z, fold in every if fold is not None})
+    learned = sorted({z for z, fold in every if fold is None or folds > 1})
     members = tuple(_member(Path(p).with_suffix(".jsonl")) for p in receipt.values["members"])
     return records.Training(members, tuple(learned), tuple(kept_back))
 

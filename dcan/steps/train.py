@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 from dataclasses import asdict, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dcan import __version__
 from dcan.errors import DcanError
 from dcan.net.augment import Section
 from dcan.net.device import resolve
 from dcan.net.model import Architecture, layout, reach
 from dcan.net.state import TrainingState
 from dcan.net.train import Recipe, Record, train
-from dcan.steps.truth import Labelled, labelled
+from dcan.steps.truth import Labelled, hashes, labelled
+from dcan.steps.versions import versions
 from dcan.steps.vouching import Progress, check_inputs, vouch, working
 from dcan.steps.workspace import Workspace
 from dcan.storage.checkpoints import (
@@ -47,6 +45,11 @@ def recipe(space: Workspace, member: int) -> Recipe:
         validate_every=given.validate_every,
         checkpoint_every=given.checkpoint_every,
     )
+
+
+def fold_of(space: Workspace, member: int) -> int:
+    """The fold that a member is not trained on, and that its weights are chosen on."""
+    return member % space.config.training.folds
 
 
 def _section(found: Labelled) -> Section:
@@ -85,9 +88,9 @@ def _fit(space: Workspace, member: int, fingerprint: str) -> tuple[TrainingState
     rule = recipe(space, member)
     device = resolve(space.config.prediction.device, rule.threads)["device"]
     progress = Progress(f"train member {member}", rule.steps)
-    sections, kept_back = (
-        [_section(s) for _, s in labelled(space, validation=side)] for side in (False, True)
-    )
+    fold = fold_of(space, member)
+    sections = [_section(s) for s in labelled(space, lambda other: other != fold)]
+    kept_back = [_section(s) for s in labelled(space, lambda other: other == fold)]
     architecture = Architecture(width=space.config.model.width)
     for record in train(architecture, rule, sections, kept_back, state, device):
         curve.append(_plain(record))
@@ -122,18 +125,15 @@ def _write(
 ) -> tuple[Stored, ...]:
     rule = recipe(space, member)
     architecture = Architecture(width=space.config.model.width)
+    volumes = space.receipt("truth").values["volumes"]
     meta = Meta(
         architecture=dict(architecture.plain()),
         recipe=json.loads(json.dumps(asdict(rule))),
         step=state.best_step or state.step,
         validation_loss=state.best_loss,
-        sections=tuple(h for h, _ in labelled(space, validation=False)),
+        sections=hashes(volumes, lambda fold: fold != fold_of(space, member)),
         halo=-(-reach(architecture) // 8) * 8,
-        versions={
-            "dcan": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "scipy", "torch")},
-        },
+        versions=versions("numpy", "scipy", "torch"),
     )
     folder = space.root / "models"
     weights, records = (folder / f"member-{member}.{end}" for end in ("safetensors", "jsonl"))

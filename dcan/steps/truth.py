@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,14 @@ Section2D = NDArray[Any]
 
 @dataclass(frozen=True)
 class Labelled:
-    """One labelled section: raw image, its normalisation, its target; arrays (y, x)."""
+    """One labelled section: raw image, its normalisation, its target; arrays (y, x).
 
+    `volume`, `z`: its training volume and section. `sha256`: see `fingerprint_of`.
+    """
+
+    volume: int
+    z: int
+    sha256: str
     em: Section2D
     table: NDArray[np.float32]
     target: NDArray[np.uint8]
@@ -89,14 +95,47 @@ def _gather(space: Workspace, number: int, volume: TrainingVolume) -> dict[str, 
         objects += stores["target"].write(row, target(truth[0], volume.truth.kind)[None])
         tables[f"{index}.table"] = section_table(counts(z))
         hashes.append(fingerprint_of(em[0]))
-    kept_back = set(volume.truth.validated())
     return {
         "sections": sections,
-        "validation": [z for z in sections if z in kept_back],
         "hashes": hashes,
         "objects": objects,
         "tables": tables,
     }
+
+
+def _fold(space: Workspace, found: list[dict[str, Any]]) -> None:
+    """Say which fold a section belongs to: runs of consecutive ones; None: it is in none.
+
+    Neighbouring sections are alike, so folds are no mixture of them.
+    """
+    folds = space.config.training.folds
+    kept = [set(space.config.kept_back(volume)) for volume in space.config.trained_on()]
+    count, place = sum(map(len, kept)), 0
+    for volume, back in zip(found, kept, strict=True):
+        volume["folds"] = []
+        for z in volume["sections"]:
+            volume["folds"].append(place * folds // count if z in back else None)
+            place += z in back
+
+
+def refuse_evaluated(space: Workspace, chosen_on: set[str], key: str) -> None:
+    """Raise DcanError when a section that values are chosen on is one to be evaluated.
+
+    Known by its hash: the same pixels, whatever volume they are in.
+    """
+    truth, evaluation = space.config.truth, space.config.evaluation
+    if truth is None or evaluation is None or not chosen_on:
+        return
+    _, y, x = truth.offset
+    _, height, width = space.probe["sources"]["truth"]["shape"]
+    em = opened(space.config, "volume")
+    for z in bounds(evaluation.sections):
+        box = Box((z, y, x), (z + 1, y + height, x + width))
+        if z not in space.missing and fingerprint_of(em.read(box)[0]) in chosen_on:
+            raise DcanError(
+                f'evaluation.sections is "{evaluation.sections}", and values were chosen on the '
+                f"pixels of section {z} ({key}): evaluate others, or calibrate on others"
+            )
 
 
 def truth(space: Workspace) -> None:
@@ -125,20 +164,17 @@ def truth(space: Workspace) -> None:
                 done[entry.key] = entry
                 found.append(gathered)
                 progress(number + 1)
-        split = [set(f["sections"]) - set(f["validation"]) for f in found]
-        if not any(split) or not any(f["validation"] for f in found):
-            raise DcanError(
-                "no section is left to train on, or none for validation: widen truth.sections or "
-                "narrow truth.validation (missing sections do not count)"
-            )
+        _fold(space, found)
+        if space.config.training.volumes is not None:  # ranges of one volume are disjoint
+            kept_back = hashes(found, lambda fold: fold is not None)
+            refuse_evaluated(space, set(kept_back), "training.volumes")
         entries = [done[str(number)] for number in range(len(volumes))]
         vouch(space, "truth", ledger.fingerprint, {"volumes": found}, entries=entries)
 
 
-def labelled(space: Workspace, *, validation: bool) -> list[tuple[str, Labelled]]:
-    """The sections of one side of the split, each with its hash, in a fixed order."""
+def labelled(space: Workspace, kept: Callable[[int | None], bool]) -> Iterator[Labelled]:
+    """The labelled sections of all training volumes whose fold is `kept`, in a fixed order."""
     receipt = space.receipt("truth")
-    found = []
     for number, (entry, volume) in enumerate(
         zip(receipt.entries, receipt.values["volumes"], strict=True)
     ):
@@ -149,14 +185,24 @@ def labelled(space: Workspace, *, validation: bool) -> list[tuple[str, Labelled]
         if entry.table is None:
             raise DcanError("the receipt of truth names no table: run `dcan verify --repair`")
         tables = read_table(space.root, entry.table)
-        for index, z in enumerate(volume["sections"]):
-            if (z in volume["validation"]) != validation:
-                continue
-            row = Box((index, 0, 0), (index + 1, height, width))
-            section = Labelled(
-                em.read(row)[0],
-                tables[f"{index}.table"].astype(np.float32),
-                targets.read(row)[0],
-            )
-            found.append((volume["hashes"][index], section))
-    return found
+        for index, (z, fold) in enumerate(zip(volume["sections"], volume["folds"], strict=True)):
+            if kept(fold):
+                row = Box((index, 0, 0), (index + 1, height, width))
+                yield Labelled(
+                    volume=number,
+                    z=z,
+                    sha256=volume["hashes"][index],
+                    em=em.read(row)[0],
+                    table=tables[f"{index}.table"].astype(np.float32),
+                    target=targets.read(row)[0],
+                )
+
+
+def hashes(volumes: list[dict[str, Any]], kept: Callable[[int | None], bool]) -> tuple[str, ...]:
+    """The hashes of the sections that `labelled` gives, from truth's record of the volumes."""
+    return tuple(
+        sha256
+        for volume in volumes
+        for sha256, fold in zip(volume["hashes"], volume["folds"], strict=True)
+        if kept(fold)
+    )

@@ -55,9 +55,9 @@ def test_choices_that_share_a_table_are_evaluated_once(monkeypatch):
     seen = []
     evaluate = calibration._counts
 
-    def counted(inside, min_sizes, part):
-        seen.append((inside.tobytes(), part[0][0].tobytes()))
-        return evaluate(inside, min_sizes, part)
+    def counted(inside, min_sizes, edge, membrane, truth):
+        seen.append((inside.tobytes(), membrane.tobytes()))
+        return evaluate(inside, min_sizes, edge, membrane, truth)
 
     monkeypatch.setattr(calibration, "_counts", counted)
     grid = replace(GRID, sigma=(1.0,), depth=(3.0,), w_f=(400, 600, 700), t=(300, 200))

@@ -99,7 +99,7 @@ def test_neurites_of_a_crop_are_read_where_its_offset_says(make: Make, tmp_path:
         "offset": [1, 8, 24],
     }
     space = prepared(make(noise(6, 40, 48), truth=given))
-    maps = list(noise(2, 16, 20, seed=2))
+    maps = {(0, z): noise(1, 16, 20, seed=z)[0] for z in (3, 4)}
     (found,) = _stacks(space, maps, Fusion(sigma=0.0, depth=1.0, w_f=700, t=500, min_size=1))
     assert len(found.pairs) == 1
     assert set(found.sections.tolist()) == {3, 4}

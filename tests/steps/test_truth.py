@@ -44,17 +44,18 @@ def test_a_labelled_crop_lies_where_its_offset_says(make: Make, tmp_path: Path) 
         "offset": [1, 8, 24],
     }
     space = prepared(make(em, truth=given, volume={"missing": []}))
-    learned = labelled(space, validation=False)
-    kept_back = labelled(space, validation=True)
+    learned = list(labelled(space, lambda fold: fold is None))
+    kept_back = list(labelled(space, lambda fold: fold == 0))
     assert (len(learned), len(kept_back)) == (3, 1)
-    for z, (sha256, section) in zip((1, 2, 3), learned, strict=True):
+    for z, section in zip((1, 2, 3), learned, strict=True):
         crop = em[z, 8:24, 24:44]
+        assert (section.volume, section.z) == (0, z)
         assert (section.em == crop).all()
-        assert sha256 == fingerprint_of(crop)
+        assert section.sha256 == fingerprint_of(crop)
         assert (section.target == target(ids[z - 1], "neurites")).all()
         # normalised by the whole section, as prediction is
         assert (section.table == section_table(histogram(em[z]))).all()
-    assert (kept_back[0][1].em == em[4, 8:24, 24:44]).all()
+    assert (kept_back[0].em == em[4, 8:24, 24:44]).all()
 
 
 def test_other_volumes_are_trained_on_with_their_own_images(make: Make, tmp_path: Path) -> None:
@@ -68,9 +69,9 @@ def test_other_volumes_are_trained_on_with_their_own_images(make: Make, tmp_path
         },
     }
     space = prepared(make(noise(4, 40, 40), training={"volumes": [volume]}))
-    learned = labelled(space, validation=False)
-    assert [(s.em == other[z]).all() for z, (_, s) in enumerate(learned)] == [True, True]
-    assert (learned[0][1].target == (ids[0] > 0)).all()
+    learned = list(labelled(space, lambda fold: fold is None))
+    assert [(s.em == other[s.z]).all() for s in learned] == [True, True]
+    assert (learned[0].target == (ids[0] > 0)).all()
 
 
 def test_labels_that_leave_the_volume_are_refused(make: Make, tmp_path: Path) -> None:

@@ -99,4 +99,4 @@ rule calibrate:
     params:
         values=parameters("calibrate"),
     shell:
-        "dcan calibrate -c {RESOLVED:q} --log {log:q}"
+        "dcan calibrate -c {RESOLVED:q} --workers {threads} --log {log:q}"
