@@ -131,7 +131,7 @@ def refuse_evaluated(space: Workspace, chosen_on: set[str], key: str) -> None:
     em = opened(space.config, "volume")
     for z in bounds(evaluation.sections):
         box = Box((z, y, x), (z + 1, y + height, x + width))
-        if z not in space.missing and fingerprint_of(em.read(box)[0]) in chosen_on:
+        if fingerprint_of(em.read(box)[0]) in chosen_on:
             raise DcanError(
                 f'evaluation.sections is "{evaluation.sections}", and values were chosen on the '
                 f"pixels of section {z} ({key}): evaluate others, or calibrate on others"

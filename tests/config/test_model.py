@@ -295,3 +295,32 @@ def test_every_tuple_is_a_triple_as_the_errors_say() -> None:
 def test_plain_values_give_the_same_configuration_again() -> None:
     found = config({"source": {"path": "a.h5", "dataset": "em"}}, truth=TRUTH)
     assert parse(json.loads(json.dumps(found.model_dump(mode="json"))), "again") == found
+
+
+@pytest.mark.parametrize(
+    ("sections", "says"),
+    [
+        ({"training": {"folds": 3, "members": 4}}, "give a multiple of folds"),
+        ({"training": {"folds": 2}}, "give a multiple of folds"),
+        ({"truth": truth(validation="6:8")}, 'truth has validation "6:8"'),
+        ({"truth": truth(sections="0:3")}, "truth has 3 labelled sections with tissue"),
+        ({"volume": VOLUME | {"missing": [0, 1, 2, 3, 4]}}, "truth has 3 labelled sections"),
+        ({"training": {"folds": 65, "members": 64}}, "training.folds is 65"),
+    ],
+)
+def test_folds_that_do_not_fit(sections: dict[str, Any], says: str) -> None:
+    given = {"truth": truth(), "training": {"folds": 4, "members": 4}} | sections
+    assert says in refused(**given)
+
+
+def test_with_folds_every_labelled_section_with_tissue_is_kept_back_from_some_member() -> None:
+    found = config({"missing": [2]}, truth=truth(), training={"folds": 2, "members": 4})
+    (volume,) = found.trained_on()
+    assert found.kept_back(volume) == [0, 1, 3, 4, 5, 6, 7]
+    (volume,) = (single := config({"missing": [6]}, truth=truth())).trained_on()
+    assert single.kept_back(volume) == [7]
+
+
+@pytest.mark.parametrize("given", [{"model": {"weights": "w"}}, {"membrane": {"source": "m.npy"}}])
+def test_folds_ask_for_no_members_where_nothing_is_trained(given: dict[str, Any]) -> None:
+    assert config(truth=truth(), training={"folds": 2}, **given).training.folds == 2

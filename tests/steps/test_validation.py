@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from dcan.steps.train import train_member, weights
 from dcan.steps.truth import fingerprint_of
 from dcan.steps.validation import Validation
 from dcan.steps.workspace import Workspace
-from dcan.storage.checkpoints import load_weights
+from dcan.storage.checkpoints import load_state, load_weights
 from tests.steps.conftest import Make, noise
 from tests.steps.test_truth import prepared, saved
 
 TRAINING = {"steps": 2, "crop": 16, "batch": 1, "threads": 1, "validate_every": 1}
 SIZE = (32, 40)
+PRESENT = [0, 1, 3, 4, 5, 6]
 
 
 def labels(tmp_path: Path, depth: int, **more: Any) -> dict[str, Any]:
@@ -33,8 +35,9 @@ def labels(tmp_path: Path, depth: int, **more: Any) -> dict[str, Any]:
 
 def trained(space: Workspace) -> Workspace:
     prepared(space)
-    for member in range(space.config.training.members):
-        train_member(space, member)
+    if space.config.model.weights is None:
+        for member in range(space.config.training.members):
+            train_member(space, member)
     weights(space)
     resolve(space)
     return space
@@ -46,14 +49,21 @@ def networks(space: Workspace) -> list[set[str]]:
     return [set(load_weights(path, layout).meta.sections) for path in paths]
 
 
-def made(make: Make, tmp_path: Path, **training: Any) -> Workspace:
-    em = noise(7, *SIZE)
+def made(
+    make: Make,
+    tmp_path: Path,
+    em: np.ndarray | None = None,
+    name: str = "made",
+    weights: str | None = None,
+    **training: Any,
+) -> Workspace:
+    """A volume of seven labelled sections, one of them missing."""
     return make(
-        em,
-        volume={"missing": [2]},
+        noise(7, *SIZE) if em is None else em,
+        volume={"missing": [2], "name": name if weights is None else "given"},
         truth=labels(tmp_path, 7, sections="0:7"),
         training=TRAINING | training,
-        model={"width": 2},
+        model={"width": 2, "weights": weights},
         prediction={"tile": 32, "halo": 64, "threads": 1},
     )
 
@@ -61,32 +71,62 @@ def made(make: Make, tmp_path: Path, **training: Any) -> Workspace:
 def test_a_section_is_calibrated_by_the_members_that_left_it_out(
     make: Make, tmp_path: Path
 ) -> None:
-    space = trained(made(make, tmp_path, folds=3, members=6))
+    space = trained(made(make, tmp_path, folds=3, members=3))
     calibrate(space)
     record = json.loads((space.root / "calibration.json").read_text())
-    assert [section["z"] for section in record["sections"]] == [0, 1, 3, 4, 5, 6]
-    assert [s["members"] for s in record["sections"]] == [[0, 3]] * 2 + [[1, 4]] * 2 + [[2, 5]] * 2
+    assert [section["z"] for section in record["sections"]] == PRESENT
+    assert [section["members"] for section in record["sections"]] == [[0], [0], [1], [1], [2], [2]]
     assert record["seen_in_training"] == 0
     em, learned = noise(7, *SIZE), networks(space)
-    assert [len(known) for known in learned] == [4] * 6
+    assert [len(known) for known in learned] == [4, 4, 4]
     for section in record["sections"]:
         sha256 = fingerprint_of(em[section["z"]])
         assert section["sha256"] == sha256
-        assert {i for i, known in enumerate(learned) if sha256 not in known} == set(
-            section["members"]
-        )
+        assert [i for i in range(3) if sha256 not in learned[i]] == section["members"]
+    check_maps(space, [[0], [0], [1], [1], [2], [2]])
+    # the same networks given as weights, in another order: their own records tell
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for member in range(3):
+        name = f"member-{member}.safetensors"
+        shutil.copy(space.root / "models" / name, folder / f"{9 - member}.safetensors")
+    given = made(make, tmp_path, folds=3, weights=str(folder))
+    check_maps(trained(given), [[2], [2], [1], [1], [0], [0]])
+
+
+def check_maps(space: Workspace, by: list[list[int]]) -> None:
+    """Each section's map is that of these members, and not that of the ensemble."""
     validation = Validation(space)
-    for section, found in zip(validation.sections, validation.maps, strict=True):
-        by = record["sections"][[0, 1, 3, 4, 5, 6].index(section.z)]["members"]
-        expected = predict_section(predictor(space, by), section.em, section.table, 32, 64)
-        assert (found == expected).all()
-        assert (found != predict_section(predictor(space), section.em, section.table, 32, 64)).any()
+    assert validation.by == [tuple(members) for members in by]
+    for section, found, members in zip(validation.sections, validation.maps, by, strict=True):
+        shown = (section.em, section.table, 32, 64)
+        assert (found == predict_section(predictor(space, members), *shown)).all()
+        assert (found != predict_section(predictor(space), *shown)).any()
+
+
+def test_a_member_learns_nothing_from_the_fold_that_it_leaves_out(
+    make: Make, tmp_path: Path
+) -> None:
+    states = []
+    for changed in ([], [5, 6], [0, 1, 3, 4]):
+        em = noise(7, *SIZE)
+        em[changed] = 255 - em[changed]
+        space = made(make, tmp_path, em=em, name=f"changed-{len(changed)}", folds=3, members=3)
+        prepared(space)
+        train_member(space, 2)  # leaves out sections 5 and 6
+        path = space.root / "models" / "member-2.state.safetensors"
+        states.append(load_state(path)[0])
+    names = [name for name in states[0] if name.startswith("weights.")]
+    assert names
+    same, other = ([(states[0][n] == state[n]).all() for n in names] for state in states[1:])
+    assert all(same)
+    assert not all(other)
 
 
 def test_folds_are_runs_of_sections_over_all_volumes(make: Make, tmp_path: Path) -> None:
     space = prepared(made(make, tmp_path, folds=4, members=4))
     (volume,) = space.receipt("truth").values["volumes"]
-    assert volume["sections"] == [0, 1, 3, 4, 5, 6]
+    assert volume["sections"] == PRESENT
     assert volume["folds"] == [0, 0, 1, 2, 2, 3]
 
 
