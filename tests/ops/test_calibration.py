@@ -4,10 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dcan.errors import DcanError
 from dcan.ops import calibration
 from dcan.ops.calibration import SearchGrid, calibrate
 from dcan.ops.metrics import foreground_counts, rand_error
-from dcan.ops.sections import segment
+from dcan.ops.sections import Fusion, segment
 
 GRID = SearchGrid(
     sigma=(1.0, 0.0), depth=(3.0, 8.0), w_f=(0, 400, 700), t=(200, 300, 600), min_size=(0, 20)
@@ -115,7 +116,11 @@ def test_the_interval_holds_what_is_within_one_standard_error_of_the_best():
         for k, u in enumerate(maps)
     ]
     grid = SearchGrid(
-        (0.0, 0.5, 1.0, 1.5, 2.0), (1.0, 8.0, 30.0, 60.0), (0, 300, 700), (100, 300, 500, 600), (0,)
+        (0.0, 0.5, 1.0, 1.5, 6.0),
+        (1.0, 8.0, 30.0, 60.0, 255.0),
+        (0, 300, 700),
+        (100, 300, 500, 600),
+        (0,),
     )
     result = calibrate(maps, truths, grid)
     limit = result.best.rand_error + result.best.standard_error
@@ -135,3 +140,52 @@ def test_the_interval_holds_what_is_within_one_standard_error_of_the_best():
     assert all(error > limit for error in beyond)
     assert any(result.best.rand_error < error for error in beside)
     assert beyond
+
+
+def test_ties_go_by_the_stated_preference(monkeypatch):
+    monkeypatch.setattr(calibration, "rand_error", lambda counts: 0.5)
+    assert calibrate(MAPS, TRUTHS, GRID).best.fusion == Fusion(0.0, 3.0, 700, 300, 0)
+    two = replace(GRID, w_f=(800, 600), t=(400, 200))
+    assert calibrate(MAPS, TRUTHS, two).best.fusion == Fusion(0.0, 3.0, 600, 200, 0)
+
+
+def test_an_optimum_at_the_edge_is_reported():
+    grid = SearchGrid((1.0,), (0.5, 8.0), (700,), (100, 200, 300), (0, 20))
+    result = calibrate(MAPS, TRUTHS, grid)
+    depth = result.best.fusion.depth
+    assert f"depth {depth} is at the edge of 0.5..8.0: widen the grid" in result.remarks
+    assert not any(remark.startswith(("sigma", "w_f")) for remark in result.remarks)
+
+
+def test_an_edge_that_is_the_end_of_the_range_is_not():
+    grid = SearchGrid((0.0, 1.0), (0.0, 1.0), (0, 1000), (0, 1000), (0, 5))
+    remarks = calibrate(MAPS, TRUTHS, grid).remarks
+    assert not any(" 0 is at the edge" in r or "1000 is at the edge" in r for r in remarks)
+
+
+def test_a_map_without_influence_is_reported():
+    grid = SearchGrid((1.0,), (8.0,), (700,), (400,), (0,))
+    assert any("no influence" in remark for remark in calibrate(MAPS, TRUTHS, grid).remarks)
+    grid = replace(grid, t=(300,))
+    assert not any("no influence" in remark for remark in calibrate(MAPS, TRUTHS, grid).remarks)
+
+
+def test_a_watershed_that_adds_nothing_is_reported():
+    truth = [np.ones_like(truth) for truth in TRUTHS]
+    grid = SearchGrid((1.0,), (8.0,), (0, 700), (300, 1000), (0,))
+    assert any("w_f = 0" in remark for remark in calibrate(MAPS, truth, grid).remarks)
+    assert not any("w_f = 0" in r for r in calibrate(MAPS, TRUTHS, GRID).remarks)
+
+
+@pytest.mark.parametrize(
+    ("maps", "truths", "grid"),
+    [
+        (MAPS, TRUTHS, replace(GRID, t=())),
+        (MAPS, [np.zeros_like(truth) for truth in TRUTHS], GRID),
+        (MAPS, TRUTHS[:1], GRID),
+        (MAPS, TRUTHS, replace(GRID, w_f=(1001,))),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(maps, truths, grid):
+    with pytest.raises(DcanError):
+        calibrate(maps, truths, grid)
