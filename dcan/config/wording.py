@@ -23,6 +23,7 @@ RULES = {
     "finite_number": "give a finite number",
     "greater_than": "give a number above {gt}",
     "greater_than_equal": "give {ge} or more",
+    "less_than": "give a number below {lt}",
     "less_than_equal": "give {le} or less",
     "multiple_of": "give a multiple of {multiple_of}",
     "literal_error": "give {expected}",

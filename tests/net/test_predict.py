@@ -5,7 +5,8 @@ from scipy import ndimage
 
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid
-from dcan.net.model import DCAN, Architecture, initialise
+from dcan.net.model import DCAN, Architecture
+from dcan.net.networks import initialise
 from dcan.net.normalise import histogram, section_table
 from dcan.net.predict import Predictor, predict_section, window
 
