@@ -21,6 +21,10 @@ from dcan.net.model import MEMBRANE, NEURITE, Logits
 ON_MEMBRANE, ON_NEURITE, UNKNOWN = 0, 1, 2  # values of a target
 
 
+class DivergedError(DcanError):
+    """A loss is not finite; another rule, rate or seed may do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """How weights are updated.

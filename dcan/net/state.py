@@ -14,7 +14,7 @@ from dcan.errors import DcanError
 from dcan.net.model import Architecture, Logits
 from dcan.net.networks import build, initialise
 from dcan.net.recipe import Recipe
-from dcan.net.rule import loss, optimiser
+from dcan.net.rule import DivergedError, loss, optimiser
 from dcan.net.validation import Measured, Validation
 
 Tensors = dict[str, Tensor]
@@ -120,7 +120,7 @@ class Run:
 
         `em`: (n, 1, h, w) float32. `target`: (n, h, w) uint8.
 
-        Raises DcanError: the loss is not finite.
+        Raises DivergedError: the loss is not finite.
         """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -128,7 +128,7 @@ class Run:
         found = loss(self._forward(self.model, em), target.to(self.device), w_c)
         parts: list[float] = torch.stack([found.total, found.fused, *found.heads]).tolist()
         if not isfinite(parts[0]):
-            raise DcanError(
+            raise DivergedError(
                 f"training diverged: the loss of step {self.step} is {parts[0]}: give a lower "
                 "learning rate or another training.rule or seed"
             )
@@ -159,13 +159,13 @@ class Run:
 
         None without sections: the present weights are then the best.
 
-        Raises DcanError: the loss is not finite.
+        Raises DivergedError: the loss is not finite.
         """
         found = None
         if validation is not None:
             found = validation.measure(lambda em: self._forward(self.judged, em)[0])
             if not isfinite(found.loss):
-                raise DcanError(
+                raise DivergedError(
                     f"training diverged: the validation loss after step {self.step} is "
                     f"{found.loss}: give a lower learning rate or another training.rule or seed"
                 )
