@@ -198,6 +198,8 @@ class Prediction(Strict):
     """Side of the network's output square, pixels."""
     halo: Annotated[StrictInt, Field(ge=8, le=1024, multiple_of=8)] = 64
     """Context around a tile, pixels."""
+    views: Literal[1, 8] = 1
+    """8: the mean over the flips and quarter turns of a window."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[StrictInt, Field(ge=1, le=1024)] = 2
     """Compute threads on the CPU; part of the result, so not the job's `threads`."""

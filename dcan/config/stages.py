@@ -64,12 +64,15 @@ STAGES: dict[str, Stage] = {
     "calibrate": Stage(
         version=2,
         after=("truth", "train", "resolve"),
-        keys=("segmentation", "prediction.tile", "prediction.halo", "linking"),
+        keys=(
+            *("segmentation", "prediction.tile", "prediction.halo", "prediction.views"),
+            "linking",
+        ),
     ),
     "predict": Stage(
         version=1,
         after=("survey", "train", "resolve"),
-        keys=("prediction.tile", "prediction.halo"),
+        keys=("prediction.tile", "prediction.halo", "prediction.views"),
         batched=True,
     ),
     "drift": Stage(

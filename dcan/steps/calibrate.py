@@ -75,7 +75,8 @@ def predictor(space: Workspace) -> Predictor:
             f"around a tile, give {halo} or more"
         )
     architecture = Architecture.parse(found[0].meta.architecture)
-    return Predictor(architecture, [m.tensors for m in found], device, int(record["threads"]))
+    tensors, views = [m.tensors for m in found], space.config.prediction.views
+    return Predictor(architecture, tensors, device, int(record["threads"]), views=views)
 
 
 def _fixed(space: Workspace) -> dict[str, float]:
