@@ -62,6 +62,9 @@ VERBS = {
     "verify": Verb("verify:verify", "config repair", "Check every receipt against its data."),
     "plan": Verb("plan:plan", "config as_json", "Print blocks, batches, jobs and bytes."),
     "score": Verb("score:score", "labels proposal as_json", "Score a stack by the ISBI metrics."),
+    "experiment": Verb(
+        "experiment:experiment", "file held_out", "Train runs side by side, print a table."
+    ),
     "phantom": Verb("phantom:make", "out shape seed membrane", "Synthesise an EM volume."),
     "schema": Verb("plan:schema_text", "", "Print the JSON schema of a configuration."),
 }
@@ -81,6 +84,11 @@ OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
     "membrane": (("--membrane",), {"action": "store_true", "help": "also a membrane map"}),
     "labels": (("--labels",), {"required": True, "metavar": "STACK", "help": "white = neurite"}),
     "proposal": (("--proposal",), {"required": True, "metavar": "STACK"}),
+    "file": (("file",), {"metavar": "FILE", "help": "YAML of an experiment"}),
+    "held_out": (
+        ("--held-out",),
+        {"action": "store_true", "help": "score the held-out sections, which choose nothing"},
+    ),
     "as_json": (("--json",), {"action": "store_true", "help": "one JSON object, not a table"}),
 }
 
@@ -101,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         described = verbs.add_parser(name, help=verb.help, description=verb.help)
         for option in verb.options.split():
             flags, settings = OPTIONS[option]
-            named = {} if flags[0] == "-c" else {"dest": option}
+            named = {"dest": option} if flags[0].startswith("--") else {}
             described.add_argument(*flags, **named, **settings)  # type: ignore[arg-type]
         described.add_argument("--log", metavar="FILE", help="also write the log to a file")
     return parser

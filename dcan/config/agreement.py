@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from dcan.config.values import bounds, within
 
 if TYPE_CHECKING:
-    from dcan.config.model import Config, Evaluation, Source, TrainingVolume, Truth
+    from dcan.config.model import (
+        Config,
+        Evaluation,
+        Model,
+        Source,
+        TrainingVolume,
+        Truth,
+    )
 
 PHANTOM = ("phantom", None)
 
@@ -52,6 +59,20 @@ def agree(config: Config) -> None:
     else:
         _agree_on_folds(config)
     _agree_on_membrane(config)
+    _agree_on_model(config.model)
+
+
+def _agree_on_model(model: Model) -> None:
+    """What shapes the heads says nothing of a network without heads."""
+    if model.kind == "dcan":
+        return
+    for key in ("heads", "head", "inner", "deconvolution"):
+        default = type(model).model_fields[key].default
+        if getattr(model, key) != default:
+            raise ValueError(
+                f"model.{key} is {getattr(model, key)!r}, but a network of model.kind {model.kind} "
+                "has no heads: remove the key"
+            )
 
 
 def _agree_on_membrane(config: Config) -> None:

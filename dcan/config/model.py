@@ -18,6 +18,7 @@ from dcan.config.agreement import agree, agree_on_truth
 from dcan.config.values import (
     Auto,
     Count,
+    Heads,
     Index,
     Length,
     Line,
@@ -137,11 +138,27 @@ class Training(Strict):
     seed: Index = 0
     rule: Literal["adam-cosine", "paper"] = "adam-cosine"
     """The recipe of optimiser and learning rate."""
+    learning_rate: Annotated[Number, Field(gt=0, le=10)] | None = None
+    """The first rate; null: the rule's."""
+    weight_decay: Annotated[Number, Field(ge=0, le=10)] | None = None
+    """Of the weights, not of biases; null: the rule's."""
+    auxiliary: StrictBool = True
+    """Whether each head has a loss of its own, too."""
+    discount_periods: Annotated[StrictInt, Field(ge=1, le=100)] = 3
+    """Parts of the training after each of which the heads' losses count a tenth."""
+    discount_floor: Annotated[Number, Field(ge=0, le=1)] = 0.01
+    """What they count at least."""
+    average: Annotated[Number, Field(ge=0, lt=1)] = 0.99
+    """Decay of the moving average of the weights, which is what is kept; 0: the weights."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the convolutions; `auto`: bfloat16 where the machine has it in hardware."""
     crop: Annotated[StrictInt, Field(ge=16, le=4096, multiple_of=8)] = 256
     """Side of a training sample, pixels."""
     batch: Annotated[StrictInt, Field(ge=1, le=1024)] = 4
     threads: Annotated[StrictInt, Field(ge=1, le=1024)] = 2
     """Compute threads; part of the result, so not the job's `threads`."""
+    workers: Annotated[StrictInt, Field(ge=0, le=256)] | Auto = "auto"
+    """Threads that make samples ahead; no part of the result."""
     checkpoint_every: Count = 100
     """Steps between the states that a killed training goes on from."""
     validate_every: Count = 500
@@ -151,8 +168,18 @@ class Training(Strict):
 class Model(Strict):
     """The network."""
 
+    kind: Literal["dcan", "unet"] = "dcan"
+    """`unet`: the peer, of as many parameters at one width; the keys of heads are not its."""
     width: Annotated[StrictInt, Field(ge=1, le=256)] = 64
     """Channels of the first stage; 64 is the paper's."""
+    heads: Heads = ["C1", "C2", "C3"]
+    """Which heads there are; they leave the trunk after stage 2, 3 and 4."""
+    head: Literal["upsample", "convolve"] = "upsample"
+    """Whether a head deconvolves first, or convolves at its stride first."""
+    inner: Annotated[StrictInt, Field(ge=1, le=1024)] = 2
+    """Channels inside a head."""
+    deconvolution: Literal["bilinear", "random"] = "bilinear"
+    """How the weights of deconvolutions start."""
     weights: Line | None = None
     """A checkpoint, a folder of them, or the name of one in `models/`; null trains."""
 
@@ -173,6 +200,8 @@ class Prediction(Strict):
     """Side of the network's output square, pixels."""
     halo: Annotated[StrictInt, Field(ge=8, le=1024, multiple_of=8)] = 64
     """Context around a tile, pixels."""
+    views: Literal[1, 8] = 1
+    """8: the mean over the flips and quarter turns of a window."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[StrictInt, Field(ge=1, le=1024)] = 2
     """Compute threads on the CPU; part of the result, so not the job's `threads`."""

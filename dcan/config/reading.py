@@ -38,7 +38,11 @@ def _text(path: Path) -> str:
         raise DcanError(f"configuration {path}: not UTF-8 text: give a YAML file") from None
 
 
-def _raw(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file.
+
+    Raises DcanError, one line: unreadable, not YAML, a doubled key, no keys.
+    """
     text = _text(path)
     try:
         raw = yaml12.read(text)
@@ -61,12 +65,13 @@ def parse(raw: Mapping[str, Any], origin: str) -> Config:
         raise DcanError(f"configuration {origin}: {refusal(error, plain)}") from None
 
 
-def _overlay(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `over` laid over it, those of sections one by one."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
         nested = isinstance(value, Mapping) and isinstance(below, dict)
-        merged[key] = _overlay(below, value) if nested and below is not None else value
+        merged[key] = overlay(below, value) if nested and below is not None else value
     return merged
 
 
@@ -84,9 +89,9 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config
 
     Raises DcanError, one line: unreadable, not YAML, doubled, unknown, mistyped, out of range.
     """
-    raw = _raw(Path(path))
+    raw = read(Path(path))
     over = {key: _section(value) for key, value in (overrides or {}).items()}
-    return parse(_overlay(raw, over), str(path))
+    return parse(overlay(raw, over), str(path))
 
 
 def write(config: Config, path: Path) -> None:

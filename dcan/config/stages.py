@@ -49,23 +49,30 @@ STAGES: dict[str, Stage] = {
         sources=("volume", "truth", "training"),
     ),
     "train": Stage(
-        version=1,
+        version=2,
         after=("truth",),
         keys=(
-            *("training.steps", "training.seed", "training.rule", "training.crop"),
-            *("training.batch", "training.threads", "training.validate_every", "model.width"),
+            *("training.steps", "training.seed", "training.rule", "training.learning_rate"),
+            *("training.weight_decay", "training.auxiliary", "training.discount_periods"),
+            *("training.discount_floor", "training.average", "training.precision"),
+            *("training.crop", "training.batch", "training.threads", "training.validate_every"),
+            *("model.kind", "model.width", "model.heads", "model.head", "model.inner"),
+            "model.deconvolution",
         ),
     ),
     "resolve": Stage(version=1, keys=("prediction.device", "prediction.threads")),
     "calibrate": Stage(
         version=3,
         after=("truth", "train", "resolve"),
-        keys=("segmentation", "prediction.tile", "prediction.halo", "linking"),
+        keys=(
+            *("segmentation", "prediction.tile", "prediction.halo", "prediction.views"),
+            "linking",
+        ),
     ),
     "predict": Stage(
         version=1,
         after=("survey", "train", "resolve"),
-        keys=("prediction.tile", "prediction.halo"),
+        keys=("prediction.tile", "prediction.halo", "prediction.views"),
         batched=True,
     ),
     "drift": Stage(

@@ -35,6 +35,12 @@ def _sections_once(sections: list[int]) -> list[int]:
     return ordered
 
 
+def _heads(names: list[str]) -> list[str]:
+    if not names or names != sorted(set(names)):
+        raise ValueError("give some of C1, C2, C3, each once and in this order")
+    return names
+
+
 def _thousandths(value: float) -> float:
     if abs(value * 1000 - round(value * 1000)) > 1e-9:
         raise ValueError("give a decimal with at most three places")
@@ -72,6 +78,7 @@ Sections = Annotated[
 Missing = Annotated[list[Index], AfterValidator(_sections_once)]
 Thousandths = Annotated[Number, Field(ge=0, le=1), AfterValidator(_thousandths)]
 Auto = Literal["auto"]
+Heads = Annotated[list[Literal["C1", "C2", "C3"]], AfterValidator(_heads)]
 Shape = tuple[Count, Count, Count]
 Name = Annotated[
     StrictStr, AfterValidator(_name), Field(json_schema_extra={"pattern": f"^{NAME}$"})

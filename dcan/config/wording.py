@@ -23,6 +23,7 @@ RULES = {
     "finite_number": "give a finite number",
     "greater_than": "give a number above {gt}",
     "greater_than_equal": "give {ge} or more",
+    "less_than": "give a number below {lt}",
     "less_than_equal": "give {le} or less",
     "multiple_of": "give a multiple of {multiple_of}",
     "literal_error": "give {expected}",
@@ -47,9 +48,9 @@ class _Fault:
     value: object
 
 
-def refusal(error: ValidationError, raw: Mapping[str, Any]) -> str:
+def refusal(error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel] = Config) -> str:
     """The first mistake in `raw`, the rule it breaks, what to do, and how many more there are."""
-    faults = [_fault(each, raw) for each in error.errors(include_url=False)]
+    faults = [_fault(each, raw, model) for each in error.errors(include_url=False)]
     # Of the alternatives of a key only the one that the value is meant for speaks: the deepest.
     deep = [f for f in faults if not any(_below(other.path, f.path) for other in faults)]
     # An unknown key explains a missing one beside it, so it is reported first.
@@ -57,7 +58,7 @@ def refusal(error: ValidationError, raw: Mapping[str, Any]) -> str:
     first = deep[0]
     more = len({fault.path for fault in deep}) - 1
     rules = dict.fromkeys(fault.rule for fault in deep if fault.path == first.path)
-    line = _line(first, " or ".join(_continued(list(rules))))
+    line = _line(first, model, " or ".join(_continued(list(rules))))
     return f"{line} (and {more} more)" if more else line
 
 
@@ -69,13 +70,13 @@ def _continued(rules: list[str]) -> list[str]:
     return [rules[0], *(rule.removeprefix("give ") for rule in rules[1:])]
 
 
-def _fault(error: Mapping[str, Any], raw: Mapping[str, Any]) -> _Fault:
+def _fault(error: Mapping[str, Any], raw: Mapping[str, Any], model: type[BaseModel]) -> _Fault:
     kind = str(error["type"])
     path, holder = _written(error["loc"], kind, raw)
     if kind == "missing" and isinstance(holder, list | tuple):
         return _Fault(path, kind="too_short", rule=TRIPLE, value=holder)
     if kind.startswith("model_"):
-        rule = f"give some of the keys {', '.join(_known(path))}"
+        rule = f"give some of the keys {', '.join(_known(model, path))}"
     elif kind in RULES:
         rule = RULES[kind].format(**error.get("ctx", {}))
     else:
@@ -100,10 +101,10 @@ def _written(location: Path, kind: str, raw: object) -> tuple[Path, object]:
     return tuple(path), held
 
 
-def _line(fault: _Fault, rule: str) -> str:
+def _line(fault: _Fault, root: type[BaseModel], rule: str) -> str:
     key = shown_key(fault.path)
     if fault.kind == "extra_forbidden":
-        return f"unknown key '{key}': {_hint(fault.path)}"
+        return f"unknown key '{key}': {_hint(root, fault.path)}"
     if fault.kind == "invalid_key":
         return f"key {key} is not text: give the name of a key"
     if fault.kind == "missing":
@@ -123,9 +124,9 @@ def _models(annotation: object) -> Iterator[type[BaseModel]]:
         yield from _models(part)
 
 
-def _known(path: Path) -> list[str]:
+def _known(root: type[BaseModel], path: Path) -> list[str]:
     """The keys that the section at `path` has."""
-    model: type[BaseModel] | None = Config
+    model: type[BaseModel] | None = root
     for part in path:
         if model is not None and not isinstance(part, int):
             field = model.model_fields.get(part)
@@ -133,17 +134,17 @@ def _known(path: Path) -> list[str]:
     return list(model.model_fields) if model else []
 
 
-def _dotted(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
+def _dotted(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield prefix + name
         for below in _models(field.annotation):
             yield from _dotted(below, f"{prefix}{name}.")
 
 
-def _hint(path: Path) -> str:
-    known, last = _known(path[:-1]), str(path[-1])
+def _hint(root: type[BaseModel], path: Path) -> str:
+    known, last = _known(root, path[:-1]), str(path[-1])
     near = difflib.get_close_matches(last, known, 1, 0.6)
-    elsewhere = [key for key in _dotted() if key.rpartition(".")[2] == last or key == last]
+    elsewhere = [key for key in _dotted(root) if key.rpartition(".")[2] == last or key == last]
     if near or elsewhere:
         return f"did you mean '{(near or elsewhere)[0]}'?"
     return f"known here: {', '.join(known)}"

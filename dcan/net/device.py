@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from dcan.errors import DcanError
+from dcan.net.recipe import Precision
 
 
 def resolve(wanted: str, threads: int) -> dict[str, Any]:
@@ -29,6 +30,22 @@ def resolve(wanted: str, threads: int) -> dict[str, Any]:
         "threads": threads,
         "torch": torch.__version__,
     }
+
+
+def training_precision(wanted: Literal["auto"] | Precision, device: str) -> Precision:
+    """What `training.precision` (auto, float32, bfloat16) means on a device of this machine.
+
+    auto is bfloat16 where the processor or GPU multiplies it in hardware. That is a fact of the
+    machine's class, where a short timing would now and then find another answer.
+    """
+    if wanted != "auto":
+        return wanted
+    if device == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = torch.cpu.get_capabilities()
+        native = any(able.get(feature, False) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bfloat16" if native else "float32"
 
 
 def hold(record: dict[str, Any]) -> str:

@@ -18,7 +18,8 @@ AAAI 2016: 16 convolutions, 3 max-pools, 3 deconvolutions, heads summed before o
 The widths are those of VGG-16 to conv4_3. That a head upsamples first, and to as few maps as
 there are classes, is inferred: of the plausible heads this one has both published sizes, 7.9
 million parameters and 568 kFLOP a pixel. Convolving at the head's stride first (`convolve`)
-and wider heads are options.
+and wider heads are options. So is a network with some of the heads only, as in the paper's
+ablation: stages below its deepest head are left out.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import sqrt
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,22 +38,28 @@ CLASSES = 2
 NEURITE, MEMBRANE = 0, 1  # indices of the class maps
 STRIDE = 8  # of the deepest stage; windows start at multiples of it and are multiples of it
 DEPTHS = (2, 2, 3, 3)  # convolutions of the stages
-TAPS = ((2, 1), (4, 2), (8, 3))  # stride and stage of the heads C1, C2, C3
+TAPS = {"C1": (2, 1), "C2": (4, 2), "C3": (8, 3)}  # stride and stage of the heads
+EVERY_HEAD = tuple(TAPS)
 
-Logits = tuple[Tensor, tuple[Tensor, Tensor, Tensor]]
+Logits = tuple[Tensor, tuple[Tensor, ...]]
+"""The fused maps, and those of each head that has a loss of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What decides the shapes of the network's tensors.
+    """What decides the shapes of a network's tensors.
 
-    `width`: channels of the first stage, 64 in the paper. `inner`: channels inside a head.
+    `width`: channels of the first stage, 64 in the paper. `kind`: this network, or the U-Net
+    that is its peer, to which the others do not apply. `inner`: channels inside a head.
     `head`: `upsample` deconvolves first, `convolve` convolves at the head's stride first.
+    `heads`: which of C1, C2, C3 there are.
     """
 
     width: int = 64
     inner: int = 2
     head: Literal["upsample", "convolve"] = "upsample"
+    heads: tuple[str, ...] = EVERY_HEAD
+    kind: Literal["dcan", "unet"] = "dcan"
 
     @classmethod
     def parse(cls, values: Mapping[str, object]) -> Architecture:
@@ -65,17 +71,24 @@ class Architecture:
         if set(values) != known:
             wrong = sorted(set(values) ^ known)[0]
             raise DcanError(f"architecture: key {wrong!r}: give exactly {', '.join(sorted(known))}")
-        width, inner, head = (values[key] for key in ("width", "inner", "head"))
-        for key, value in (("width", width), ("inner", inner)):
+        for key in ("width", "inner"):
+            value = values[key]
             if type(value) is not int or not 1 <= value <= 1024:
                 raise DcanError(f"architecture: {key} is {value!r}: give an integer in 1..1024")
-        if head not in ("upsample", "convolve"):
-            raise DcanError(f"architecture: head is {head!r}: give upsample or convolve")
-        return cls(**values)  # type: ignore[arg-type]
+        for key, named in (("head", ("upsample", "convolve")), ("kind", ("dcan", "unet"))):
+            if values[key] not in named:
+                raise DcanError(
+                    f"architecture: {key} is {values[key]!r}: give {' or '.join(named)}"
+                )
+        heads = values["heads"]
+        kept = [name for name in TAPS if isinstance(heads, list | tuple) and name in heads]
+        if not kept or kept != list(heads):  # type: ignore[call-overload]
+            raise DcanError(f"architecture: heads is {heads!r}: give some of C1, C2, C3, in order")
+        return cls(**{**values, "heads": tuple(kept)})  # type: ignore[arg-type]
 
-    def plain(self) -> dict[str, int | str]:
+    def plain(self) -> dict[str, Any]:
         """The values as JSON has them."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "heads": list(self.heads)}
 
 
 class Stage(nn.Sequential):
@@ -116,78 +129,50 @@ class Head(nn.Module):
 
 
 class DCAN(nn.Module):
-    """The network. Deterministic given its weights; `initialise` draws them."""
+    """The network. Deterministic given its weights; `networks.initialise` draws them."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        widths = [architecture.width << i for i in range(4)]
-        inputs = [1, *widths[:3]]
-        self.stages = nn.ModuleList(map(Stage, inputs, widths, DEPTHS))
+        taps = [TAPS[name] for name in architecture.heads]
+        deepest = max(stage for _, stage in taps)
+        widths = [architecture.width << i for i in range(deepest + 1)]
+        inputs = [1, *widths[:-1]]
+        self.stages = nn.ModuleList(map(Stage, inputs, widths, DEPTHS[: deepest + 1]))
         self.pool = nn.MaxPool2d(2, 2)
         self.heads = nn.ModuleList(
-            Head(widths[stage], stride, architecture) for stride, stage in TAPS
+            Head(widths[stage], stride, architecture) for stride, stage in taps
         )
+        self.tapped = {stage: number for number, (_, stage) in enumerate(taps)}
 
     def forward(self, em: Tensor) -> Logits:
-        """Logits of neurite (0) and membrane (1): the fused maps, and those of C1, C2, C3.
+        """Logits of neurite (0) and membrane (1): the fused maps, and those of each head.
 
         `em`: (n, 1, h, w) float32, normalised by section; h and w multiples of 8.
         """
-        if em.shape[-2] % STRIDE or em.shape[-1] % STRIDE:
-            raise ValueError(f"windows of {tuple(em.shape[-2:])}: not multiples of {STRIDE}")
+        check_window(em)
         features = self.stages[0](em)  # (n, w, h, w)
-        maps = []
-        for stage, head in zip(self.stages[1:], self.heads, strict=True):
+        maps: list[Tensor] = []
+        for number, stage in enumerate(self.stages[1:], 1):
             features = stage(self.pool(features))  # (n, 2w .. 8w, h / 2 .. 8, w / 2 .. 8)
-            maps.append(head(features))  # (n, 2, h, w)
-        c1, c2, c3 = maps
-        return c1 + c2 + c3, (c1, c2, c3)
+            if number in self.tapped:
+                maps.append(self.heads[self.tapped[number]](features))  # (n, 2, h, w)
+        fused = maps[0]
+        for each in maps[1:]:
+            fused = fused + each  # (n, 2, h, w)
+        return fused, tuple(maps)
 
 
-def initialise(model: DCAN, seed: int) -> None:
-    """Draw the weights: He's normal distribution, deconvolutions bilinear, biases 0.
-
-    A function of `seed` alone. Between each two maps of a deconvolution the start is bilinear
-    interpolation times a drawn factor, or the map itself where there are as many out as in.
-    Source: He et al. 2015 (arXiv 1502.01852), eq. 10.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-        elif isinstance(module, nn.ConvTranspose2d):
-            inputs, outputs, size, _ = module.weight.shape
-            factors = torch.eye(inputs)[:, :, None, None]
-            if inputs != outputs:
-                factors = torch.randn(inputs, outputs, 1, 1, generator=generator) * sqrt(2 / inputs)
-            ramp = 1 - (torch.arange(size) - (size - 1) / 2).abs() / (size // 2)
-            with torch.no_grad():
-                module.weight.copy_(factors * torch.outer(ramp, ramp))
-        else:
-            continue
-        assert module.bias is not None  # noqa: S101  (every layer here has one)
-        nn.init.zeros_(module.bias)
+def check_window(em: Tensor) -> None:
+    """Raise ValueError for a window that is off the grid of the deepest stage."""
+    if em.shape[-2] % STRIDE or em.shape[-1] % STRIDE:
+        raise ValueError(f"windows of {tuple(em.shape[-2:])}: not multiples of {STRIDE}")
 
 
-def layout(values: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of each weight of the architecture that `values` names; takes no memory.
-
-    Raises DcanError: see `Architecture.parse`.
-    """
-    with torch.device("meta"):
-        model = DCAN(Architecture.parse(values))
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-
-
-def reach(architecture: Architecture) -> int:
-    """The most pixels between an output pixel and an input pixel that it depends on.
-
-    Along either axis, in either direction, wherever the pixel lies on the grid of 8. A halo
-    of this much makes a tile equal to the same place of a whole section.
-    """
+def reach_of_dcan(architecture: Architecture) -> int:
+    """See `networks.reach`."""
     full, low = (1, 0) if architecture.head == "upsample" else (0, 1)
     least = most = 0
-    for stride, stage in TAPS:
+    for stride, stage in (TAPS[name] for name in architecture.heads):
         for pixel in range(STRIDE):
             # The two taps of the deconvolution at a pixel, in pixels of the stage.
             first = (pixel - full + stride // 2) // stride - 1 - low

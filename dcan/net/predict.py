@@ -12,10 +12,11 @@ from torch import Tensor
 
 from dcan.errors import DcanError
 from dcan.geometry import Grid, Triple
-from dcan.net.model import DCAN, MEMBRANE, STRIDE, Architecture, reach
+from dcan.net.model import MEMBRANE, STRIDE, Architecture
+from dcan.net.networks import Network, build, reach
 from dcan.net.windows import check_grid, window
 
-__all__ = ["Predictor", "predict_section", "window"]
+__all__ = ["Predictor", "levels", "predict_section", "window"]
 
 Views = Literal[1, 8]
 
@@ -50,8 +51,8 @@ class Predictor:
         torch.use_deterministic_algorithms(True, warn_only=self._device.type != "cpu")
         self._members = [self._load(weights) for weights in members]
 
-    def _load(self, weights: Mapping[str, Tensor]) -> DCAN:
-        model = DCAN(self.architecture)
+    def _load(self, weights: Mapping[str, Tensor]) -> Network:
+        model = build(self.architecture)
         model.load_state_dict(weights)
         model.to(self._device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model.requires_grad_(False)
@@ -66,13 +67,12 @@ class Predictor:
         Raises DcanError: the network gives a value that is not finite.
         """
         tiles = [self._probability(each)[halo:-halo, halo:-halo] for each in windows]
-        levels = [np.floor(p * np.float32(255) + np.float32(0.5)) for p in tiles]
-        if not all(np.isfinite(level).all() for level in levels):
+        if not all(np.isfinite(p).all() for p in tiles):
             raise DcanError(
                 "prediction gave values that are not finite: the image or the weights hold "
                 "NaN or infinity, run `dcan verify`"
             )
-        return np.stack(levels).astype(np.uint8)
+        return np.stack([levels(p) for p in tiles])
 
     def _probability(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
         # The setting belongs to the calling thread, and another number changes last bits.
@@ -88,7 +88,13 @@ class Predictor:
             return mean.cpu().numpy()
 
 
-def _softmax(model: DCAN, em: Tensor) -> Tensor:
+def levels(p: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A probability as it is stored: floor(255 p + 0.5), uint8."""
+    stored: NDArray[np.uint8] = np.floor(p * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return stored
+
+
+def _softmax(model: Network, em: Tensor) -> Tensor:
     fused, _ = model(em)
     return torch.softmax(fused.float(), 1)[0, MEMBRANE]  # (h, w)
 

@@ -21,6 +21,10 @@ from dcan.net.model import MEMBRANE, NEURITE, Logits
 ON_MEMBRANE, ON_NEURITE, UNKNOWN = 0, 1, 2  # values of a target
 
 
+class DivergedError(DcanError):
+    """A loss is not finite; another rule, rate or seed may do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """How weights are updated.
@@ -83,11 +87,11 @@ def discount(step: int, steps: int, periods: int = 3, floor: float = 0.01) -> fl
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Mean cross entropies in nats: scalars, `total` = `fused` + w_c (c1 + c2 + c3)."""
+    """Mean cross entropies in nats: scalars, `total` = `fused` + w_c times the sum of `heads`."""
 
     total: Tensor
     fused: Tensor
-    heads: tuple[Tensor, Tensor, Tensor]
+    heads: tuple[Tensor, ...]
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -110,8 +114,10 @@ def loss(logits: Logits, target: Tensor, w_c: float) -> Loss:
     fused, heads = logits
     pixels = (target != UNKNOWN).sum().clamp(min=1)
     main = cross_entropy(fused, target) / pixels
-    c1, c2, c3 = (cross_entropy(head, target) / pixels for head in heads)
-    return Loss(main + w_c * (c1 + c2 + c3), main, (c1, c2, c3))
+    own = tuple(cross_entropy(head, target) / pixels for head in heads)
+    # Without weight the heads' losses are for the record, and cost no pass backwards.
+    total = main + w_c * torch.stack(own).sum() if own and w_c else main
+    return Loss(total, main, own)
 
 
 def optimiser(rule: Rule, model: nn.Module) -> torch.optim.Optimizer:

@@ -2,47 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dcan.errors import DcanError
-from dcan.net.augment import Section
-from dcan.net.model import DCAN, STRIDE, Architecture, initialise
-from dcan.net.rule import UNKNOWN, Rule, cross_entropy, loss, optimiser
+from dcan.net.model import Architecture, Logits
+from dcan.net.networks import build, initialise
+from dcan.net.recipe import Recipe
+from dcan.net.rule import DivergedError, loss, optimiser
+from dcan.net.validation import Measured, Validation
 
 Tensors = dict[str, Tensor]
+GROUPS = ("weights", "optimiser", "best", "average")
+BEST = ("best_step", "best_loss", "best_rand")
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
     """All that a training goes on from; copies, which later steps leave alone.
 
-    `step`: steps done. `best`: the weights of the least validation loss so far, the earlier on
-    ties; those of the last step when there is nothing to validate on; empty before the first
-    validation. `optimiser`: tensors named `parameter.key`.
+    `step`: steps done. `best`: the weights of the least Rand error on the validation sections
+    so far, of the least loss where these are equal, then the earlier ones; those of the last
+    step when there is nothing to validate on; empty before the first validation. `optimiser`:
+    tensors named `parameter.key`. `average`: the moving average, empty where there is none yet.
     """
 
     step: int
     weights: Tensors
     optimiser: Tensors
     best: Tensors
+    average: Tensors
     best_step: int | None = None
     best_loss: float | None = None
+    best_rand: float | None = None
 
     def pack(self) -> tuple[Tensors, dict[str, int | float | None]]:
         """As one table of tensors and plain values, for storage."""
-        groups = {"weights": self.weights, "optimiser": self.optimiser, "best": self.best}
+        groups = {group: getattr(self, group) for group in GROUPS}
         tensors = {f"{group}.{name}": t for group, ts in groups.items() for name, t in ts.items()}
-        return tensors, {
-            "step": self.step,
-            "best_step": self.best_step,
-            "best_loss": self.best_loss,
-        }
+        return tensors, {"step": self.step, **{key: getattr(self, key) for key in BEST}}
 
     @classmethod
     def unpack(cls, tensors: Mapping[str, Tensor], plain: Mapping[str, object]) -> TrainingState:
@@ -50,43 +53,46 @@ class TrainingState:
 
         Raises DcanError: it is none.
         """
-        groups: dict[str, Tensors] = {"weights": {}, "optimiser": {}, "best": {}}
+        groups: dict[str, Tensors] = {group: {} for group in GROUPS}
         for key, tensor in tensors.items():
             group, _, name = key.partition(".")
             if group not in groups:
                 raise DcanError(f"training state: tensor {key!r} is unknown: train from the start")
             groups[group][name] = tensor
-        step, best_step, best_loss = (plain.get(k) for k in ("step", "best_step", "best_loss"))
-        if not isinstance(step, int) or not isinstance(best_step, int | None):
-            raise DcanError(f"training state: step is {step!r}: train from the start")
-        if not isinstance(best_loss, float | None):
-            raise DcanError(f"training state: best_loss is {best_loss!r}: train from the start")
-        return cls(step, **groups, best_step=best_step, best_loss=best_loss)
+        kinds = {"step": int, "best_step": int, "best_loss": float, "best_rand": float}
+        for key, kind in kinds.items():
+            value = plain.get(key)
+            if not isinstance(value, kind) and (value is not None or key == "step"):
+                raise DcanError(f"training state: {key} is {value!r}: train from the start")
+        return cls(**groups, **{key: plain.get(key) for key in kinds})  # type: ignore[arg-type]
 
 
 class Run:
-    """The network, its optimiser and the best weights so far."""
+    """The network, its optimiser, the average of its weights, and the best so far."""
 
     def __init__(
         self,
         architecture: Architecture,
-        rule: Rule,
-        seed: int,
+        recipe: Recipe,
         state: TrainingState | None,
         device: torch.device,
     ) -> None:
-        self.model = DCAN(architecture)
-        initialise(self.model, seed)
+        self.model = build(architecture)
+        initialise(self.model, recipe.seed, recipe.deconvolution)
         # A step takes a quarter less time than with planes one after the other.
         self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = optimiser(rule, self.model)
-        self.device = device
+        self.optimiser = optimiser(recipe.resolved(), self.model)
+        self.recipe, self.device = recipe, device
+        self.heads = architecture.heads if architecture.kind == "dcan" else ()
         self.step = 0
         self.best: Tensors = {}
         self.best_step: int | None = None
-        self.best_loss: float | None = None
+        self.measured: Measured | None = None
         if state is not None:
             self._resume(state)
+        self.judged = self.model if recipe.average == 0 else copy.deepcopy(self.model)
+        if state is not None and state.average:
+            self.judged.load_state_dict(state.average)
 
     def _resume(self, state: TrainingState) -> None:
         try:
@@ -95,8 +101,9 @@ class Run:
             raise DcanError(
                 "the training state is of another architecture: remove it to train from the start"
             ) from None
-        self.step, self.best = state.step, state.best
-        self.best_step, self.best_loss = state.best_step, state.best_loss
+        self.step, self.best, self.best_step = state.step, state.best, state.best_step
+        if state.best_loss is not None:
+            self.measured = Measured(state.best_loss, state.best_rand)
         parameters = dict(self.model.named_parameters())
         for name, tensor in state.optimiser.items():
             owner, _, key = name.rpartition(".")
@@ -109,59 +116,62 @@ class Run:
             self.optimiser.state[parameter][key] = buffer.detach()
 
     def advance(self, em: Tensor, target: Tensor, rate: float, w_c: float) -> list[float]:
-        """One step; returns the loss and its parts: total, fused, c1, c2, c3.
+        """One step; returns the loss and its parts: total, fused, one of each head.
 
         `em`: (n, 1, h, w) float32. `target`: (n, h, w) uint8.
 
-        Raises DcanError: the loss is not finite.
+        Raises DivergedError: the loss is not finite.
         """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad()
-        found = loss(self._forward(em), target.to(self.device), w_c)
-        parts = [part.item() for part in (found.total, found.fused, *found.heads)]
+        found = loss(self._forward(self.model, em), target.to(self.device), w_c)
+        parts: list[float] = torch.stack([found.total, found.fused, *found.heads]).tolist()
         if not isfinite(parts[0]):
-            raise DcanError(
+            raise DivergedError(
                 f"training diverged: the loss of step {self.step} is {parts[0]}: give a lower "
                 "learning rate or another training.rule or seed"
             )
         found.total.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         self.step += 1
+        self._average()
         return parts
 
-    def _forward(self, em: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        logits: tuple[Tensor, tuple[Tensor, Tensor, Tensor]] = self.model(
-            em.to(self.device, memory_format=torch.channels_last)
-        )
+    def _average(self) -> None:
+        """Move the average towards the weights; the first steps count for more than later ones."""
+        if self.judged is self.model:
+            return
+        decay = min(self.recipe.average, self.step / (self.step + 9))
+        with torch.no_grad():
+            for kept, new in zip(self.judged.parameters(), self.model.parameters(), strict=True):
+                kept.lerp_(new, 1 - decay)
+
+    def _forward(self, model: torch.nn.Module, em: Tensor) -> Logits:
+        em = em.to(self.device, memory_format=torch.channels_last)
+        half = self.recipe.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            logits: Logits = model(em)
         return logits
 
-    def validate(self, sections: Sequence[Section]) -> float | None:
-        """Mean fused loss over all labelled pixels of whole sections; keeps the best weights.
+    def validate(self, validation: Validation | None) -> Measured | None:
+        """Judge the averaged weights on the validation sections, and keep them if the best.
 
         None without sections: the present weights are then the best.
-        """
-        measured = self._measure(sections) if sections else None
-        if measured is None or self.best_loss is None or measured < self.best_loss:
-            self.best, self.best_step, self.best_loss = self._weights(), self.step, measured
-        return measured
 
-    def _measure(self, sections: Sequence[Section]) -> float:
-        total, pixels = 0.0, 0
-        with torch.inference_mode():
-            for section in sections:
-                pad = [(0, -length % STRIDE) for length in section.em.shape]
-                em = torch.from_numpy(np.pad(section.em, pad, mode="symmetric"))[None, None]
-                target = np.pad(section.target, pad, constant_values=UNKNOWN)[None]
-                fused, _ = self._forward(em)
-                total += cross_entropy(fused, torch.from_numpy(target).to(self.device)).item()
-                pixels += int((target != UNKNOWN).sum())
-        if not isfinite(total):
-            raise DcanError(
-                f"training diverged: the validation loss after step {self.step} is {total}: give "
-                "a lower learning rate or another training.rule or seed"
-            )
-        return total / pixels
+        Raises DivergedError: the loss is not finite.
+        """
+        found = None
+        if validation is not None:
+            found = validation.measure(lambda em: self._forward(self.judged, em)[0])
+            if not isfinite(found.loss):
+                raise DivergedError(
+                    f"training diverged: the validation loss after step {self.step} is "
+                    f"{found.loss}: give a lower learning rate or another training.rule or seed"
+                )
+        if found is None or self.measured is None or found.order < self.measured.order:
+            self.best, self.best_step, self.measured = _weights(self.judged), self.step, found
+        return found
 
     def state(self) -> TrainingState:
         """A copy of all that a resumed training needs, on the CPU."""
@@ -172,11 +182,19 @@ class Run:
             if isinstance(value, Tensor)
         }
         return TrainingState(
-            self.step, self._weights(), buffers, self.best, self.best_step, self.best_loss
+            self.step,
+            _weights(self.model),
+            buffers,
+            self.best,
+            {} if self.judged is self.model else _weights(self.judged),
+            self.best_step,
+            self.measured.loss if self.measured else None,
+            self.measured.rand_error if self.measured else None,
         )
 
-    def _weights(self) -> Tensors:
-        return {name: _copy(tensor) for name, tensor in self.model.state_dict().items()}
+
+def _weights(model: torch.nn.Module) -> Tensors:
+    return {name: _copy(tensor) for name, tensor in model.state_dict().items()}
 
 
 def _copy(tensor: Tensor) -> Tensor:

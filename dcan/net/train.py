@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,70 +12,67 @@ import torch
 from torch import Tensor
 
 from dcan.errors import DcanError
-from dcan.net.augment import DEFAULT, Section, Strength, sample, stream
+from dcan.net.augment import Section, sample, stream
 from dcan.net.model import STRIDE, Architecture
-from dcan.net.rule import UNKNOWN, Rule, discount, learning_rate, named
+from dcan.net.networks import reach
+from dcan.net.recipe import Recipe
+from dcan.net.rule import UNKNOWN, learning_rate
 from dcan.net.state import Run, TrainingState
+from dcan.net.validation import Validation
+
+__all__ = ["Recipe", "Record", "TrainingState", "train"]
 
 Batch = tuple[Tensor, Tensor]  # em (n, 1, crop, crop) float32, target (n, crop, crop) uint8
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that, with the sections and the machine, decides the weights.
-
-    `learning_rate` and `weight_decay` replace those of the named rule. `threads`: of each
-    operation; another number changes the last bits. `workers`: threads that make samples
-    ahead, without effect on them. `steps` and the `_every` count optimiser steps.
-    """
-
-    steps: int
-    seed: int = 0
-    crop: int = 256
-    batch: int = 4
-    rule: str = "adam-cosine"
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    discount_periods: int = 3
-    discount_floor: float = 0.01
-    threads: int = 2
-    workers: int = 0
-    log_every: int = 20
-    validate_every: int = 500
-    checkpoint_every: int = 100
-    strength: Strength = DEFAULT
-
-    def resolved(self) -> Rule:
-        """The named rule with this recipe's own values.
-
-        Raises DcanError: there is no such rule.
-        """
-        rule = named(self.rule)
-        return dataclasses.replace(
-            rule,
-            start=rule.start if self.learning_rate is None else self.learning_rate,
-            decay=rule.decay if self.weight_decay is None else self.weight_decay,
-        )
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """What happened in the steps since the last record.
 
-    `step`: steps done. `loss`, `fused`, `heads`: means over those steps, nats. `learning_rate`,
-    `discount`: of the last of them. `validation`: fused loss on the validation sections, where
-    it was computed. `state`: at checkpoints and at the end. `seconds`: wall time.
+    `step`: steps done. `loss`, `fused`, `heads` (by name): means over those steps, nats.
+    `learning_rate`, `discount`: of the last of them. `validation`, `rand_error`: loss and Rand
+    error of the averaged weights on the validation sections, where they were computed.
+    `state`: at checkpoints and at the end.
+    `seconds`: wall time. `busy`: the share of it in which the device did not wait for samples.
     """
 
     step: int
     loss: float
     fused: float
-    heads: tuple[float, float, float]
+    heads: dict[str, float]
     learning_rate: float
     discount: float
     seconds: float
+    busy: float
     validation: float | None
+    rand_error: float | None
     state: TrainingState | None
+
+
+class _Clock:
+    """Wall time since the start, and the share of it that was not spent waiting."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Count from 0."""
+        self._began, self._waited = time.perf_counter(), 0.0
+
+    def waiting(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches, with the time that each is waited for counted."""
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            self._waited += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def look(self) -> tuple[float, float]:
+        """Seconds, and the busy share of them."""
+        seconds = time.perf_counter() - self._began
+        return seconds, 1 - self._waited / seconds
 
 
 def train(
@@ -100,30 +96,34 @@ def train(
     torch.set_num_threads(recipe.threads)
     torch.use_deterministic_algorithms(True, warn_only=torch.device(device).type != "cpu")
     rule = recipe.resolved()
-    run = Run(architecture, rule, recipe.seed, state, torch.device(device))
-    began = time.perf_counter()
+    run = Run(architecture, recipe, state, torch.device(device))
+    judge = Validation(validation, -(-reach(architecture) // STRIDE) * STRIDE)
+    clock = _Clock()
     losses: list[list[float]] = []
-    for em, target in _batches(recipe, sections, run.step):
-        rate = learning_rate(rule, run.step, recipe.steps)
-        w_c = discount(run.step, recipe.steps, recipe.discount_periods, recipe.discount_floor)
+    for em, target in clock.waiting(_batches(recipe, sections, run.step)):
+        rate, w_c = learning_rate(rule, run.step, recipe.steps), recipe.head_weight(run.step)
         losses.append(run.advance(em, target, rate, w_c))
         due = _due(recipe, run.step)
-        measured = run.validate(validation) if "validate" in due else None
+        found = run.validate(judge if validation else None) if "validate" in due else None
         if not due:
             continue
         total, fused, *heads = (sum(part) / len(losses) for part in zip(*losses, strict=True))
+        seconds, busy = clock.look()
         yield Record(
             step=run.step,
             loss=total,
             fused=fused,
-            heads=(heads[0], heads[1], heads[2]),
+            heads=dict(zip(run.heads, heads, strict=True)),
             learning_rate=rate,
             discount=w_c,
-            seconds=time.perf_counter() - began,
-            validation=measured,
+            seconds=seconds,
+            busy=busy,
+            validation=found.loss if found else None,
+            rand_error=found.rand_error if found else None,
             state=run.state() if "checkpoint" in due else None,
         )
-        began, losses = time.perf_counter(), []
+        losses = []
+        clock.start()  # what the caller did with the record is not training
 
 
 def _check(recipe: Recipe, sections: Sequence[Section], validation: Sequence[Section]) -> None:

@@ -74,15 +74,15 @@ def sigma_depth_map(calibration: Calibration) -> str:
 def loss_curves(member: Member) -> str:
     """The losses of one network over its steps, and the step whose weights are used."""
     thinned = _thinned(member.records)
-    heads = max((len(record.auxiliary) for record in thinned), default=0)
+    heads = dict.fromkeys(name for record in thinned for name in record.auxiliary)
 
     def draw(axes: Axes) -> None:
         series = {
             "training loss": _over_steps(thinned, lambda r: r.loss),
             "fused map": _over_steps(thinned, lambda r: r.fused),
         }
-        for head in range(heads):
-            series[f"head C{head + 1}"] = _over_steps(thinned, _head(head))
+        for head in heads:
+            series[f"head {_name(head)}"] = _over_steps(thinned, _head(head))
         for number, (name, curve) in enumerate(series.items(), start=1):
             _line(axes, curve, number, name, marker="")
         checked = [r for r in member.records if r.validation is not None]
@@ -93,6 +93,19 @@ def loss_curves(member: Member) -> str:
         axes.legend(fontsize=8, ncols=2)
 
     return inline_svg(f"losses {member.name}", draw)
+
+
+def validation_curves(member: Member) -> str:
+    """Rand error after fusion on the validation sections over the steps of one network."""
+    checked = [r for r in member.records if r.rand_error is not None]
+
+    def draw(axes: Axes) -> None:
+        _line(axes, _over_steps(checked, lambda r: r.rand_error), 0, "validation")
+        axes.axvline(member.chosen_step, color=INK, linewidth=1, linestyle=":", label="chosen step")
+        _label(axes, f"Validation of {_name(member.name)}", "step", "Rand error after fusion")
+        axes.legend(fontsize=8)
+
+    return inline_svg(f"validation {member.name}", draw)
 
 
 def schedule_curves(member: Member) -> str:
@@ -150,8 +163,8 @@ def _thinned(records: Sequence[TrainingRecord]) -> list[TrainingRecord]:
     return [*records[:: -(-len(records) // (POINTS - 1))], records[-1]]
 
 
-def _head(number: int) -> Callable[[TrainingRecord], float]:
-    return lambda r: r.auxiliary[number] if number < len(r.auxiliary) else math.nan
+def _head(name: str) -> Callable[[TrainingRecord], float]:
+    return lambda r: r.auxiliary.get(name, math.nan)
 
 
 def _over_steps(

@@ -163,15 +163,20 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRecord:
-    """The losses at one step. `auxiliary` are those of the heads C1.. before their weight `w_c`."""
+    """The losses at one step. `auxiliary` are those of the heads before their weight `w_c`.
+
+    `validation` and `rand_error` are the loss and the Rand error after fusion on the validation
+    sections. None: not computed at this step.
+    """
 
     step: int
     loss: float
     fused: float
-    auxiliary: tuple[float, ...]
+    auxiliary: Mapping[str, float]
     learning_rate: float
     w_c: float
     validation: float | None = None
+    rand_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,16 +77,19 @@ class HeldOut:
         """The 2-D objects of the truth: (y, x), 0 = membrane or unknown."""
         return objects(target(self.labels(z), self._truth.kind)).astype(np.uint64)
 
-    def read(self, store: str, z: int) -> Array:
-        """The same place in a store."""
+    def box(self, z: int) -> Box:
+        """Where the labels of a section lie in the volume."""
         _, y, x = self._truth.offset
         _, height, width = self._labels.shape
-        box = Box((z, y, x), (z + 1, y + height, x + width))
-        found: Array = Store(self._root, store).read(box)[0]
+        return Box((z, y, x), (z + 1, y + height, x + width))
+
+    def read(self, store: str, z: int) -> Array:
+        """The same place in a store."""
+        found: Array = Store(self._root, store).read(self.box(z))[0]
         return found
 
 
-def _neurite(membrane: Array) -> NDArray[np.float32]:
+def neurite_map(membrane: Array) -> NDArray[np.float32]:
     """The map the metrics want: high is neurite, (255 - u) / 255."""
     return ((255 - membrane.astype(np.float64)) / 255).astype(np.float32)
 
@@ -99,7 +102,7 @@ def _proposals(space: Workspace, held: HeldOut) -> dict[str, NDArray[np.float32]
     for number, z in enumerate(held.sections, 1):
         membrane = held.read("membrane.ome.zarr/0", z)
         contour = segment(membrane, fusion).contour
-        alone.append(_neurite(membrane))
+        alone.append(neurite_map(membrane))
         fused.append(np.float32(1) - fused_map(membrane, contour, fusion.w_f))
         segments.append((held.read("em.ome.zarr/labels/segments/0", z) > 0).astype(np.float32))
         progress(number)

@@ -17,6 +17,7 @@ from dcan.report.records import Absent, Report
 from dcan.steps.assess import HeldOut
 from dcan.steps.drift import shifts
 from dcan.steps.outputs import existing
+from dcan.steps.report_training import training
 from dcan.steps.versions import versions
 from dcan.steps.vouching import working
 from dcan.steps.workspace import Workspace
@@ -116,43 +117,6 @@ def _calibration(space: Workspace) -> records.Calibration:
     )
 
 
-def _member(path: Path) -> records.Member:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    kept = tuple(
-        records.TrainingRecord(
-            step=row["step"],
-            loss=row["loss"],
-            fused=row["fused"],
-            auxiliary=tuple(row["heads"]),
-            learning_rate=row["learning_rate"],
-            w_c=row["discount"],
-            validation=row["validation"],
-        )
-        for row in rows
-    )
-    validated = [r for r in kept if r.validation is not None]
-    best = min(validated, key=lambda r: (r.validation, r.step)).step if validated else kept[-1].step
-    return records.Member(path.stem, kept, best)
-
-
-def _training(space: Workspace) -> records.Training | records.GivenWeights | Absent:
-    if space.config.membrane:
-        given = space.probe["sources"]["membrane"]["content"]
-        return Absent(f"the membrane map was made elsewhere (its content: {given})")
-    receipt = space.receipt("train")
-    if receipt.values["given"]:
-        return records.GivenWeights(
-            ", ".join(receipt.values["members"]), ", ".join(receipt.values["sha256"])
-        )
-    volumes = space.receipt("truth").values["volumes"]
-    every = {(z, fold) for v in volumes for z, fold in zip(v["sections"], v["folds"], strict=True)}
-    folds = space.config.training.folds
-    kept_back = sorted({z for z, fold in every if fold is not None})
-    learned = sorted({z for z, fold in every if fold is None or folds > 1})
-    members = tuple(_member(Path(p).with_suffix(".jsonl")) for p in receipt.values["members"])
-    return records.Training(members, tuple(learned), tuple(kept_back))
-
-
 def _linking(space: Workspace) -> records.Linking:
     found = space.receipt("link").values
     calibrated = _json(space.root / "calibration.json")
@@ -246,7 +210,7 @@ def report(space: Workspace) -> None:
                 volume=_facts(space),
                 metrics=metrics,
                 calibration=_calibration(space),
-                training=_training(space),
+                training=training(space),
                 linking=_linking(space),
                 overlays=_overlays(space, metrics),
                 stages=_stages(space),

@@ -40,4 +40,5 @@ def predictor(space: Workspace, which: Sequence[int] | None = None) -> Predictor
             f"around a tile, give {halo} or more"
         )
     architecture = Architecture.parse(found[0].meta.architecture)
-    return Predictor(architecture, [m.tensors for m in found], device, int(record["threads"]))
+    tensors, views = [m.tensors for m in found], space.config.prediction.views
+    return Predictor(architecture, tensors, device, int(record["threads"]), views=views)

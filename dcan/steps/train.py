@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from dcan.errors import DcanError
 from dcan.net.augment import Section
-from dcan.net.device import resolve
-from dcan.net.model import Architecture, layout, reach
+from dcan.net.networks import layout, reach
 from dcan.net.state import TrainingState
-from dcan.net.train import Recipe, Record, train
+from dcan.net.train import Record, train
+from dcan.steps.recipes import Machine, architecture, recipe
 from dcan.steps.truth import Labelled, hashes, labelled
 from dcan.steps.versions import versions
 from dcan.steps.vouching import Progress, check_inputs, vouch, working
@@ -32,21 +32,6 @@ from dcan.storage.receipts import Entry, Ledger, digest
 _log = logging.getLogger("dcan")
 
 
-def recipe(space: Workspace, member: int) -> Recipe:
-    """The recipe of one member: those of an ensemble differ in their seeds."""
-    given = space.config.training
-    return Recipe(
-        steps=given.steps,
-        seed=given.seed + member,
-        crop=given.crop,
-        batch=given.batch,
-        rule=given.rule,
-        threads=given.threads,
-        validate_every=given.validate_every,
-        checkpoint_every=given.checkpoint_every,
-    )
-
-
 def fold_of(space: Workspace, member: int) -> int:
     """The fold that a member is not trained on, and that its weights are chosen on."""
     return member % space.config.training.folds
@@ -56,23 +41,41 @@ def _section(found: Labelled) -> Section:
     return Section(found.table[found.em], found.target)
 
 
-def _resume(path: Path, fingerprint: str) -> tuple[TrainingState | None, list[dict[str, Any]]]:
-    """The state to go on from, when there is one of the same training, and its curve."""
-    if not path.exists():
-        return None, []
-    tensors, plain = load_state(path)
-    if plain.pop("fingerprint", None) != fingerprint:
-        return None, []
-    curve = [dict(r) for r in plain.pop("curve", []) or [] if isinstance(r, dict)]  # type: ignore[union-attr]
-    _log.info("train: going on from step %s", plain["step"])
-    return TrainingState.unpack(tensors, plain), curve
+@dataclass(slots=True)
+class _Kept:
+    """The file that a training goes on from: its last state, its curve, its machine."""
 
+    path: Path
+    fingerprint: str
+    machine: Machine
+    state: TrainingState | None = None
+    curve: list[dict[str, Any]] = field(default_factory=list)
 
-def _keep(path: Path, record: Record, curve: list[dict[str, Any]], fingerprint: str) -> None:
-    if record.state is not None:
-        tensors, plain = record.state.pack()
-        kept: dict[str, Any] = {**plain, "fingerprint": fingerprint, "curve": curve}
-        save_state(path, tensors, kept)
+    def read(self) -> None:
+        """Go on from the file, when it is of the same training."""
+        if not self.path.exists():
+            return
+        tensors, plain = load_state(self.path)
+        if plain.pop("fingerprint", None) != self.fingerprint:
+            return
+        self.machine = self.machine.going_on(plain.pop("machine", None))
+        self.curve = [dict(r) for r in plain.pop("curve", []) or [] if isinstance(r, dict)]  # type: ignore[union-attr]
+        self.state = TrainingState.unpack(tensors, plain)
+        _log.info("train: going on from step %s", self.state.step)
+
+    def add(self, record: Record) -> None:
+        """Keep a record, and write the state that comes with it."""
+        self.curve.append(_plain(record))
+        if record.state is not None:
+            self.state = record.state
+            tensors, plain = record.state.pack()
+            own: dict[str, Any] = {
+                **plain,
+                "fingerprint": self.fingerprint,
+                "machine": asdict(self.machine),
+                "curve": self.curve,
+            }
+            save_state(self.path, tensors, own)
 
 
 def _plain(record: Record) -> dict[str, Any]:
@@ -81,25 +84,23 @@ def _plain(record: Record) -> dict[str, Any]:
     }
 
 
-def _fit(space: Workspace, member: int, fingerprint: str) -> tuple[TrainingState, list[Any]]:
-    """Train to the end, keeping a state to go on from; returns the last state and the curve."""
+def _fit(space: Workspace, member: int, fingerprint: str) -> _Kept:
+    """Train to the end, keeping a state to go on from."""
     path = space.root / "models" / f"member-{member}.state.safetensors"
-    state, curve = _resume(path, fingerprint)
-    rule = recipe(space, member)
-    device = resolve(space.config.prediction.device, rule.threads)["device"]
+    kept = _Kept(path, fingerprint, Machine.found(space))
+    kept.read()
+    rule = recipe(space, member, kept.machine)
+    _log.info("train: %s, %s, %d workers", kept.machine.device, rule.precision, rule.workers)
     progress = Progress(f"train member {member}", rule.steps)
     fold = fold_of(space, member)
     sections = [_section(s) for s in labelled(space, lambda other: other != fold)]
     kept_back = [_section(s) for s in labelled(space, lambda other: other == fold)]
-    architecture = Architecture(width=space.config.model.width)
-    for record in train(architecture, rule, sections, kept_back, state, device):
-        curve.append(_plain(record))
-        _keep(path, record, curve, fingerprint)
-        state = record.state or state
-        progress(record.step, f", loss {record.fused:.4f}")
-    if state is None:
-        raise DcanError(f"training.steps is {rule.steps}: no step was made, give 1 or more")
-    return state, curve
+    for record in train(
+        architecture(space), rule, sections, kept_back, kept.state, kept.machine.device
+    ):
+        kept.add(record)
+        progress(record.step, f", loss {record.fused:.4f}, device busy {record.busy:.0%}")
+    return kept
 
 
 def train_member(space: Workspace, member: int) -> None:
@@ -111,34 +112,33 @@ def train_member(space: Workspace, member: int) -> None:
         key = f"member-{member}"
         if key not in ledger.entries():
             fingerprint = digest([ledger.fingerprint, member])
-            state, curve = _fit(space, member, fingerprint)
-            stored = _write(space, member, state, curve)
+            stored = _write(space, member, _fit(space, member, fingerprint))
             with ledger.attempt() as (journal, _):
-                journal.append(Entry(key, stored, None, {"steps": state.step}))
+                journal.append(Entry(key, stored, None, {"steps": space.config.training.steps}))
         else:
             _log.info("train: %s is done", key)
         write_text(ledger.folder / f"{key}.json", json.dumps({"fingerprint": ledger.fingerprint}))
 
 
-def _write(
-    space: Workspace, member: int, state: TrainingState, curve: list[Any]
-) -> tuple[Stored, ...]:
-    rule = recipe(space, member)
-    architecture = Architecture(width=space.config.model.width)
+def _write(space: Workspace, member: int, kept: _Kept) -> tuple[Stored, ...]:
+    """The weights that were best and the curve, from a training that is at its end."""
+    state, shape = kept.state, architecture(space)
+    if state is None or state.best_step is None:
+        raise DcanError(f"training.steps is {space.config.training.steps}: give 1 or more")
     volumes = space.receipt("truth").values["volumes"]
     meta = Meta(
-        architecture=dict(architecture.plain()),
-        recipe=json.loads(json.dumps(asdict(rule))),
-        step=state.best_step or state.step,
+        architecture=shape.plain(),
+        recipe=json.loads(json.dumps(asdict(recipe(space, member, kept.machine)))),
+        step=state.best_step,
         validation_loss=state.best_loss,
         sections=hashes(volumes, lambda fold: fold != fold_of(space, member)),
-        halo=-(-reach(architecture) // 8) * 8,
+        halo=-(-reach(shape) // 8) * 8,
         versions=versions("numpy", "scipy", "torch"),
     )
     folder = space.root / "models"
     weights, records = (folder / f"member-{member}.{end}" for end in ("safetensors", "jsonl"))
     save_weights(weights, state.best, meta)
-    write_text(records, "".join(json.dumps(record) + "\n" for record in curve))
+    write_text(records, "".join(json.dumps(record) + "\n" for record in kept.curve))
     return seal_file(space.root, weights), seal_file(space.root, records)
 
 

@@ -51,6 +51,8 @@ class Meta(BaseModel):
     step: Annotated[int, Field(ge=0)]
     """Optimiser steps behind these weights."""
     validation_loss: Annotated[float, Field(allow_inf_nan=False)] | None
+    validation_rand_error: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of the segments of the validation sections, which chose these weights."""
     sections: tuple[Sha256, ...]
     """Hashes of the sections trained on."""
     halo: Annotated[int, Field(ge=0)]

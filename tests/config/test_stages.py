@@ -70,7 +70,7 @@ def test_own_values_are_plain_and_follow_their_keys_alone() -> None:
     "key",
     [
         *("volume.name", "output", "engine.scheduler", "blocks.batches"),
-        *("training.members", "training.checkpoint_every"),
+        *("training.members", "training.checkpoint_every", "training.workers"),
     ],
 )
 def test_what_does_not_change_a_result_is_in_no_fingerprint(key: str) -> None:
@@ -93,6 +93,9 @@ def test_how_the_volume_is_cut_is_in_no_fingerprint_of_voxels() -> None:
         ("labels.grow", "unite"),
         ("training.steps", "train"),
         ("prediction.tile", "predict"),
+        ("prediction.views", "predict"),
+        ("model.kind", "train"),
+        ("training.average", "train"),
     ],
 )
 def test_a_key_reruns_its_stage_and_none_before(key: str, first: str) -> None:

@@ -1,19 +1,32 @@
+import json
+from typing import Literal
+
 import pytest
 import torch
 
 from dcan.errors import DcanError
-from dcan.net.model import DCAN, Architecture, initialise, layout, reach
+from dcan.net.model import DCAN, Architecture
+from dcan.net.networks import Network, Start, build, initialise, layout, reach
 
-SMALL = (Architecture(4), Architecture(4, 3), Architecture(4, 6, "convolve"))
+SMALL = (
+    Architecture(4),
+    Architecture(4, 3),
+    Architecture(4, 6, "convolve"),
+    Architecture(4, heads=("C1",)),
+    Architecture(4, heads=("C2",)),
+    Architecture(4, heads=("C1", "C3")),
+    Architecture(4, kind="unet"),
+)
 
 
-def network(architecture: Architecture, seed: int = 0) -> DCAN:
-    model = DCAN(architecture)
-    initialise(model, seed)
+def network(architecture: Architecture, seed: int = 0, start: Start = "bilinear") -> Network:
+    model = build(architecture)
+    initialise(model, seed, start)
     return model
 
 
-def test_sizes_are_the_published_ones() -> None:
+def weighed(architecture: Architecture) -> tuple[int, float, list[int]]:
+    """Parameters, FLOP a pixel, and how many convolutions and deconvolutions."""
     flops: dict[type, list[int]] = {torch.nn.Conv2d: [], torch.nn.ConvTranspose2d: []}
 
     def count(module: torch.nn.Module, given: tuple[torch.Tensor], made: torch.Tensor) -> None:
@@ -21,14 +34,45 @@ def test_sizes_are_the_published_ones() -> None:
         pixels = min(given[0][0, 0].numel(), made[0, 0].numel())
         flops[type(module)].append(2 * module.weight.numel() * pixels)
 
-    model = DCAN(Architecture())
+    model = build(architecture)
     for module in model.modules():
         if type(module) in flops:
             module.register_forward_hook(count)
     model(torch.zeros(1, 1, 16, 16))
-    assert sum(p.numel() for p in model.parameters()) == pytest.approx(7.9e6, rel=0.01)
-    assert sum(map(sum, flops.values())) / 16**2 == pytest.approx(568e3, rel=0.005)
-    assert [len(each) for each in flops.values()] == [16, 3]
+    parameters = sum(p.numel() for p in model.parameters())
+    return parameters, sum(map(sum, flops.values())) / 16**2, [len(f) for f in flops.values()]
+
+
+def test_sizes_are_the_published_ones() -> None:
+    parameters, flops, layers = weighed(Architecture())
+    assert parameters == pytest.approx(7.9e6, rel=0.01)
+    assert flops == pytest.approx(568e3, rel=0.005)
+    assert layers == [16, 3]
+
+
+def test_the_peer_has_as_many_parameters_and_twice_the_operations() -> None:
+    ours, peer = weighed(Architecture()), weighed(Architecture(kind="unet"))
+    assert peer[0] == pytest.approx(ours[0], rel=0.035)
+    assert peer[1] == pytest.approx(2 * ours[1], rel=0.035)
+
+
+def test_of_fewer_heads_only_the_stages_that_they_need_are_left() -> None:
+    assert [len(DCAN(Architecture(2, heads=(h,))).stages) for h in ("C1", "C2", "C3")] == [2, 3, 4]
+    whole = network(SMALL[0])
+    part = network(SMALL[5])
+    part.load_state_dict(
+        {
+            k.replace("heads.2", "heads.1"): v
+            for k, v in whole.state_dict().items()
+            if "heads.1" not in k
+        }
+    )
+    em = torch.randn(1, 1, 16, 16)
+    _, (c1, _, c3) = whole(em)
+    fused, heads = part(em)
+    assert torch.equal(heads[0], c1)
+    assert torch.equal(heads[1], c3)
+    torch.testing.assert_close(fused, c1 + c3)
 
 
 @pytest.mark.parametrize("architecture", SMALL)
@@ -37,18 +81,21 @@ def test_maps_have_the_shape_of_the_window_and_the_fused_map_is_their_sum(
 ) -> None:
     fused, heads = network(architecture)(torch.randn(2, 1, 24, 40))
     assert fused.shape == (2, 2, 24, 40)
-    assert [tuple(head.shape) for head in heads] == [(2, 2, 24, 40)] * 3
-    torch.testing.assert_close(fused, heads[0] + heads[1] + heads[2])
+    wanted = len(architecture.heads) if architecture.kind == "dcan" else 0
+    assert [tuple(head.shape) for head in heads] == [(2, 2, 24, 40)] * wanted
+    if heads:
+        torch.testing.assert_close(fused, torch.stack(heads).sum(0))
 
 
-def test_a_window_off_the_grid_of_8_is_refused() -> None:
+@pytest.mark.parametrize("kind", ["dcan", "unet"])
+def test_a_window_off_the_grid_of_8_is_refused(kind: Literal["dcan", "unet"]) -> None:
     with pytest.raises(ValueError, match="multiples of 8"):
-        network(Architecture(2))(torch.zeros(1, 1, 20, 24))
+        network(Architecture(2, kind=kind))(torch.zeros(1, 1, 20, 24))
 
 
 def measured_reach(architecture: Architecture) -> int:
     """By autograd, with equal positive weights, so that no path cancels another."""
-    model = DCAN(architecture)
+    model = build(architecture)
     for parameter in model.parameters():
         torch.nn.init.constant_(parameter, 0.01)
     middle = 96
@@ -93,10 +140,23 @@ def test_a_deconvolution_starts_as_bilinear_interpolation() -> None:
     torch.testing.assert_close(ramp, (torch.arange(8, 40) + 0.5) / 8 - 0.5)
 
 
-def test_layout_names_the_tensors_of_the_network() -> None:
-    architecture = Architecture(4, 3)
-    shapes = {name: tuple(t.shape) for name, t in DCAN(architecture).state_dict().items()}
-    assert layout(architecture.plain()) == shapes
+def test_a_deconvolution_that_starts_at_random_keeps_the_variance() -> None:
+    for architecture in (Architecture(32, 16), Architecture(32, kind="unet")):
+        model = network(architecture, start="random")
+        for module in model.modules():
+            if isinstance(module, torch.nn.ConvTranspose2d):
+                given = torch.randn(4, module.in_channels, 12, 12)
+                made = module(given)[..., 16:-16, 16:-16] if module.stride[0] > 2 else module(given)
+                assert float(made.detach().var()) == pytest.approx(2, rel=0.35)
+    one, two = (network(SMALL[0], start=start).state_dict() for start in ("random", "bilinear"))
+    changed = {name for name in one if not torch.equal(one[name], two[name])}
+    assert {f"heads.{i}.deconvolution.weight" for i in range(3)} <= changed
+
+
+@pytest.mark.parametrize("architecture", SMALL)
+def test_layout_names_the_tensors_of_the_network(architecture: Architecture) -> None:
+    shapes = {name: tuple(t.shape) for name, t in build(architecture).state_dict().items()}
+    assert layout(json.loads(json.dumps(architecture.plain()))) == shapes
 
 
 @pytest.mark.parametrize(
@@ -108,6 +168,12 @@ def test_layout_names_the_tensors_of_the_network() -> None:
         {"width": 10**9},
         {"inner": 0},
         {"head": "x"},
+        {"kind": "resnet"},
+        {"heads": []},
+        {"heads": ["C2", "C1"]},
+        {"heads": ["C4"]},
+        {"heads": "C1"},
+        {"heads": 1},
         {"depth": 1},
     ],
 )

@@ -5,7 +5,8 @@ from scipy import ndimage
 
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid
-from dcan.net.model import DCAN, Architecture, initialise
+from dcan.net.model import DCAN, Architecture
+from dcan.net.networks import initialise
 from dcan.net.normalise import histogram, section_table
 from dcan.net.predict import Predictor, predict_section, window
 
@@ -50,6 +51,11 @@ def predictor() -> Predictor:
     return Predictor(ARCHITECTURE, [weights(0)], threads=1)
 
 
+@pytest.fixture(scope="module")
+def turning() -> Predictor:
+    return Predictor(ARCHITECTURE, [weights(0)], threads=1, views=8)
+
+
 def whole_map(predictor: Predictor, em: np.ndarray) -> np.ndarray:
     """The section through the network at once, padded the same way."""
     pad = [(HALO, HALO + -length % 8) for length in em.shape]
@@ -57,10 +63,13 @@ def whole_map(predictor: Predictor, em: np.ndarray) -> np.ndarray:
     return predictor.tile(padded[None], HALO)[0, : em.shape[0], : em.shape[1]]
 
 
-@pytest.mark.parametrize("shape", [(90, 70), (33, 7), (64, 96)])
+@pytest.mark.parametrize(
+    ("shape", "views"), [((90, 70), 1), ((33, 7), 1), ((64, 96), 1), ((70, 70), 8)]
+)
 def test_the_tiled_map_is_that_of_the_whole_section(
-    predictor: Predictor, shape: tuple[int, int]
+    predictor: Predictor, turning: Predictor, shape: tuple[int, int], views: int
 ) -> None:
+    predictor = turning if views == 8 else predictor
     section = image(shape)
     table = section_table(histogram(section))
     tiled = predict_section(predictor, section, table, TILE, HALO)
@@ -81,9 +90,11 @@ def test_with_less_context_it_would_not_be(predictor: Predictor) -> None:
     assert np.abs(tile.astype(int) - whole[32:64, 32:64]).max() > 1
 
 
+@pytest.mark.parametrize("views", [1, 8])
 def test_a_tile_is_the_same_whatever_read_it_and_whatever_is_beside_it(
-    predictor: Predictor,
+    predictor: Predictor, turning: Predictor, views: int
 ) -> None:
+    predictor = turning if views == 8 else predictor
     shape = (2, 100, 90)
     volume = image(shape)
     tables = [section_table(histogram(section)) for section in volume]

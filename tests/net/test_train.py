@@ -1,18 +1,28 @@
 import dataclasses
+import itertools
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from dcan.errors import DcanError
-from dcan.net.augment import Section
+from dcan.net.augment import Section, sample
 from dcan.net.model import DCAN, Architecture
+from dcan.net.networks import initialise
+from dcan.net.recipe import Precision
 from dcan.net.rule import cross_entropy
 from dcan.net.train import Recipe, Record, TrainingState, train
+from dcan.net.validation import GRID
+from dcan.ops.metrics import foreground_counts, rand_error
+from dcan.ops.sections import Fusion, segment
+from dcan.ops.targets import objects
 from dcan.storage.checkpoints import load_state, save_state
 
 ARCHITECTURE = Architecture(4)
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 RECIPE = Recipe(
     steps=6, crop=32, batch=2, threads=1, log_every=2, validate_every=2, checkpoint_every=3
 )
@@ -55,32 +65,44 @@ def same(a: TrainingState, b: TrainingState) -> bool:
 
 
 def plain(found: list[Record]) -> list[Record]:
-    return [dataclasses.replace(record, seconds=0.0, state=None) for record in found]
+    return [dataclasses.replace(record, seconds=0.0, busy=0.0, state=None) for record in found]
 
 
+@pytest.mark.parametrize("stop", [1, 2, 4])
 @pytest.mark.parametrize(
     "change",
     [
         {"rule": "adam-cosine"},
-        {"rule": "paper"},
+        {"rule": "paper", "average": 0.9},
         {"learning_rate": 0.0},  # the best is that of before the stop
+        {"precision": "bfloat16", "average": 0.5, "workers": 2},
+        {"auxiliary": False, "deconvolution": "random"},
     ],
 )
 def test_a_resumed_training_is_bit_identical(
-    change: dict[str, str | float], tmp_path: Path
+    change: dict[str, Any], stop: int, tmp_path: Path
 ) -> None:
-    recipe = dataclasses.replace(RECIPE, **change)  # type: ignore[arg-type]
+    recipe = dataclasses.replace(RECIPE, **change)
     straight = records(recipe)
-    running = train(ARCHITECTURE, recipe, SECTIONS, VALIDATION)
+    often = dataclasses.replace(recipe, checkpoint_every=1)
+    running = train(ARCHITECTURE, often, SECTIONS, VALIDATION)
     for record in running:
-        if record.state:
-            save_state(tmp_path / "state", *record.state.pack())
+        assert record.state is not None
+        save_state(tmp_path / "state", *record.state.pack())
+        if record.step == stop:
             break
     running.close()
-    resumed = records(recipe, state=TrainingState.unpack(*load_state(tmp_path / "state")))
+    kept = TrainingState.unpack(*load_state(tmp_path / "state"))
+    assert kept.step == stop
+    assert bool(kept.average) == (recipe.average > 0)
+    resumed = records(recipe, state=kept)
     assert final(straight).step == 6
     assert same(final(straight), final(resumed))
-    assert plain(resumed) == [record for record in plain(straight) if record.step > 3]
+    whole = [
+        record for since, record in zip((0, 2, 3, 4), plain(straight), strict=True) if since >= stop
+    ]
+    assert len(whole) > 0
+    assert plain(resumed)[-len(whole) :] == whole
 
 
 def test_a_state_is_not_changed_by_the_steps_after_it() -> None:
@@ -118,41 +140,137 @@ def test_records_come_when_they_are_due_and_hold_means() -> None:
     assert found[0].loss == pytest.approx((each[0].loss + each[1].loss) / 2)
     assert found[1].loss == each[2].loss
     assert found[3].loss == pytest.approx((each[4].loss + each[5].loss) / 2)
-    assert found[0].loss == pytest.approx(found[0].fused + sum(found[0].heads))
+    assert found[0].loss == pytest.approx(found[0].fused + sum(found[0].heads.values()))
     assert [record.discount for record in found] == [1, 0.1, 0.1, 0.01]
 
 
-def validation_loss(weights: dict[str, torch.Tensor]) -> float:
+def probability(weights: dict[str, torch.Tensor], em: np.ndarray) -> torch.Tensor:
+    """Fused logits of a section with reflection around it: (1, 2, y, x)."""
     model = DCAN(ARCHITECTURE)
     model.load_state_dict(weights)
-    total, pixels = 0.0, 0
-    for each in VALIDATION:
-        pad = [(0, -length % 8) for length in each.em.shape]
-        with torch.no_grad():
-            fused, _ = model(torch.from_numpy(np.pad(each.em, pad, mode="symmetric"))[None, None])
-        height, width = each.em.shape
-        total += float(
-            cross_entropy(fused[:, :, :height, :width], torch.from_numpy(each.target)[None])
-        )
-        pixels += int((each.target != 2).sum())
-    return total / pixels
+    pad = [(56, 56 + -length % 8) for length in em.shape]
+    with torch.no_grad():
+        fused, _ = model(torch.from_numpy(np.pad(em, pad, mode="symmetric"))[None, None])
+    return fused[:, :, 56 : 56 + em.shape[0], 56 : 56 + em.shape[1]]
 
 
-def test_the_best_weights_are_those_of_the_least_validation_loss() -> None:
-    # Learning makes the loss of inverted truth rise, so the first is the best.
+def validation_loss(weights: dict[str, torch.Tensor]) -> float:
+    sums = [
+        float(cross_entropy(probability(weights, s.em), torch.from_numpy(s.target)[None]))
+        for s in VALIDATION
+    ]
+    return sum(sums) / sum(int((s.target != 2).sum()) for s in VALIDATION)
+
+
+def rand_of(weights: dict[str, torch.Tensor]) -> float:
+    """The least Rand error over the choices of fusion, by whole segmentations of each section."""
+    maps = [torch.softmax(probability(weights, s.em), 1)[0, 1].numpy() for s in VALIDATION]
+    found = []
+    for sigma, depth, w_f, t, least in itertools.product(*dataclasses.astuple(GRID)):
+        counts = []
+        for p, section in zip(maps, VALIDATION, strict=True):
+            stored = np.floor(p * 255 + 0.5).astype(np.uint8)
+            labels = segment(stored, Fusion(sigma, depth, w_f, t, least)).labels
+            counts.append(foreground_counts(objects(section.target), labels))
+        found.append(rand_error(counts))
+    return min(found)
+
+
+def orders(found: list[Record]) -> dict[int, tuple[float, float]]:
+    return {r.step: (r.rand_error, r.validation) for r in found if r.rand_error is not None}
+
+
+def test_the_best_weights_are_those_of_the_least_rand_error_not_of_the_least_loss() -> None:
+    recipe = dataclasses.replace(RECIPE, steps=60, validate_every=10, learning_rate=3e-3)
+    found = orders(learning := records(recipe))
+    assert min(found, key=found.__getitem__) == final(learning).best_step == 40
+    assert min(found, key=lambda step: found[step][1]) == 60
+    assert (final(learning).best_rand, final(learning).best_loss) == found[40]
+    best = final(learning).best
+    assert validation_loss(best) == pytest.approx(found[40][1], rel=1e-4)
+    assert rand_of(best) == pytest.approx(found[40][0], abs=2e-3)
+
+
+def test_of_equal_rand_errors_the_lesser_loss_wins() -> None:
+    # Learning makes the loss of inverted truth rise in the end.
     inverted = [Section(s.em, np.array([1, 0, 2], np.uint8)[s.target]) for s in VALIDATION]
-    recipe = dataclasses.replace(RECIPE, steps=40, validate_every=10, learning_rate=3e-3)
-    rising = records(recipe, inverted)
-    losses = {r.step: r.validation for r in rising if r.validation is not None}
-    assert final(rising).best_step == min(losses, key=losses.__getitem__) < 40
-    falling = records(recipe)
-    losses = {r.step: r.validation for r in falling if r.validation is not None}
-    assert final(falling).best_step == min(losses, key=losses.__getitem__) == 40
-    assert final(falling).best_loss == losses[40]
-    assert validation_loss(final(falling).best) == pytest.approx(losses[40], rel=1e-4)
+    recipe = dataclasses.replace(RECIPE, steps=30, validate_every=10, learning_rate=3e-3, seed=2)
+    found = orders(run := records(dataclasses.replace(recipe, steps=60), inverted))
+    assert found[10][0] == found[20][0] == found[30][0] < found[40][0]
+    assert found[20][1] < min(found[10][1], found[30][1])
+    assert final(run).best_step == 20
 
 
-def test_of_equal_validation_losses_the_earlier_wins() -> None:
+def test_sections_without_objects_choose_by_the_loss() -> None:
+    blank = [Section(s.em, np.where(s.target == 2, 2, 0).astype(np.uint8)) for s in VALIDATION]
+    run = records(validation=blank)
+    assert {r.rand_error for r in run} == {None}
+    losses = {r.step: r.validation for r in run if r.validation is not None}
+    assert final(run).best_step == min(losses, key=losses.__getitem__)
+
+
+def test_the_average_follows_the_weights_and_is_what_is_kept() -> None:
+    recipe = dataclasses.replace(RECIPE, average=0.5, checkpoint_every=1)
+    states = [record.state for record in records(recipe, []) if record.state]
+    model = DCAN(ARCHITECTURE)
+    initialise(model, 0)
+    wanted = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for state in states:
+        share = 1 - min(0.5, state.step / (state.step + 9))
+        for name, tensor in state.weights.items():
+            wanted[name] += share * (tensor - wanted[name])
+        for name, tensor in state.average.items():
+            torch.testing.assert_close(tensor, wanted[name])
+    name = "stages.0.0.weight"
+    assert not torch.equal(states[-1].average[name], states[-1].weights[name])
+    assert torch.equal(states[-1].best[name], states[-1].average[name])
+    assert final(records(validation=[])).average == {}
+
+
+def test_validation_judges_the_average() -> None:
+    run = records(dataclasses.replace(RECIPE, average=0.9))
+    assert final(run).best_loss == pytest.approx(validation_loss(final(run).best), rel=1e-4)
+    assert validation_loss(final(run).weights) != pytest.approx(final(run).best_loss, rel=1e-3)
+
+
+def test_bfloat16_is_near_float32_and_not_it() -> None:
+    one, half = (records(dataclasses.replace(RECIPE, precision=p)) for p in PRECISIONS)
+    assert one[0].loss != half[0].loss
+    assert one[0].loss == pytest.approx(half[0].loss, rel=0.02)
+    assert all(t.dtype == torch.float32 for t in final(half).weights.values())
+
+
+def test_heads_without_losses_of_their_own_are_recorded_and_not_trained_on() -> None:
+    run = records(dataclasses.replace(RECIPE, auxiliary=False))
+    assert all(r.loss == r.fused and len(r.heads) == 3 and r.discount == 0 for r in run)
+    other = records(dataclasses.replace(RECIPE, discount_floor=0.0, discount_periods=100))
+    assert other[0].loss > other[0].fused
+
+
+@pytest.mark.parametrize(
+    "architecture", [Architecture(4, 4, heads=("C1", "C3")), Architecture(4, kind="unet")]
+)
+def test_other_networks_train_by_the_same_rule(architecture: Architecture) -> None:
+    recipe = dataclasses.replace(RECIPE, steps=60, learning_rate=1e-2, validate_every=30)
+    run = list(train(architecture, recipe, SECTIONS, VALIDATION))
+    assert {tuple(r.heads) for r in run} == {("C1", "C3") if architecture.kind == "dcan" else ()}
+    losses = [r.validation for r in run if r.validation is not None]
+    assert losses[-1] < losses[0]
+    assert losses[-1] < 0.6
+
+
+def test_busy_is_the_share_that_was_not_spent_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*given: Any) -> Section:
+        time.sleep(0.1)
+        return sample(*given)
+
+    monkeypatch.setattr("dcan.net.train.sample", slow)
+    run = records(dataclasses.replace(RECIPE, steps=2, validate_every=9))
+    assert run[0].seconds > 0.4
+    assert run[0].busy == pytest.approx(1 - 0.4 / run[0].seconds, abs=0.1)
+
+
+def test_of_equal_validations_the_earlier_wins() -> None:
     still = records(dataclasses.replace(RECIPE, learning_rate=0.0))
     assert len({r.validation for r in still if r.validation is not None}) == 1
     assert final(still).best_step == 2
@@ -216,5 +334,6 @@ def test_a_garbled_state_is_refused() -> None:
         TrainingState.unpack({**tensors, "x": torch.zeros(1)}, values)
     with pytest.raises(DcanError, match="step"):
         TrainingState.unpack(tensors, {**values, "step": "6"})
-    with pytest.raises(DcanError, match="best_loss"):
-        TrainingState.unpack(tensors, {**values, "best_loss": "low"})
+    for key in ("best_loss", "best_rand"):
+        with pytest.raises(DcanError, match=key):
+            TrainingState.unpack(tensors, {**values, key: "low"})

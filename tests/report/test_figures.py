@@ -38,7 +38,13 @@ DRIFT = (Drift(0, 1, -2), Drift(1, 0, 3))
 def member(name: str = "member 1", steps: int = 12) -> Member:
     records = tuple(
         TrainingRecord(
-            step, 1 / (step + 1), 0.5, (0.9, 0.8, 0.7), 0.01, 1.0, 0.4 if step % 4 == 0 else None
+            step,
+            1 / (step + 1),
+            0.5,
+            {"C1": 0.9, "C3": 0.7},
+            0.01,
+            1.0,
+            *((0.4, 0.1 + step / 100) if step % 4 == 0 else (None, None)),
         )
         for step in range(steps)
     )
@@ -51,6 +57,7 @@ CHARTS = {
     "surface": lambda: figures.weight_threshold_map(CALIBRATION),
     "smoothing": lambda: figures.sigma_depth_map(CALIBRATION),
     "losses": lambda: figures.loss_curves(member()),
+    "validation": lambda: figures.validation_curves(member()),
     "schedule": lambda: figures.schedule_curves(member()),
     "drift": lambda: figures.drift_curves(DRIFT),
 }
@@ -69,6 +76,7 @@ WORDS = {
         "head C3",
         "chosen step",
     },
+    "validation": {"Validation of member 1", "Rand error after fusion", "step", "chosen step"},
     "schedule": {"0.01", "learning rate", "w_c, weight of the heads", "step"},
     "drift": {"section z", "shift in pixels", "dy", "dx"},
 }
@@ -171,6 +179,7 @@ def test_training_of_no_records_and_given_no_heads_is_drawn() -> None:
     empty = Member("empty", (), 0)
     assert "Losses of empty" in texts(figures.loss_curves(empty))
     assert "Schedule of empty" in texts(figures.schedule_curves(empty))
+    assert "Validation of empty" in texts(figures.validation_curves(empty))
 
 
 def test_hostile_names_stay_text() -> None:

@@ -159,10 +159,10 @@ def training() -> Training:
             step,
             2 / (1 + step / 50),
             0.7 / (1 + step / 60),
-            (0.9 / (1 + step / 70), 0.8, 0.7),
+            {"C1": 0.9 / (1 + step / 70), "C2": 0.8, "C3": 0.7},
             0.01 if step < 150 else 0.001,
             1.0 if step < 100 else 0.1,
-            0.5 / (1 + step / 80) if step % 50 == 0 else None,
+            *((0.5 / (1 + step / 80), 0.1 + step / 1e4) if step % 50 == 0 else (None, None)),
         )
         for step in range(0, 301, 10)
     )

@@ -1,0 +1,51 @@
+"""What the report says of training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from dcan.net.networks import layout
+from dcan.report import records
+from dcan.report.records import Absent
+from dcan.steps.workspace import Workspace
+from dcan.storage.checkpoints import load_weights
+
+
+def _member(path: Path) -> records.Member:
+    """The curve of one network, and the step whose weights are used."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    kept = tuple(
+        records.TrainingRecord(
+            step=row["step"],
+            loss=row["loss"],
+            fused=row["fused"],
+            auxiliary=row["heads"],
+            learning_rate=row["learning_rate"],
+            w_c=row["discount"],
+            validation=row["validation"],
+            rand_error=row["rand_error"],
+        )
+        for row in rows
+    )
+    chosen = load_weights(path.with_suffix(".safetensors"), layout).meta.step
+    return records.Member(path.stem, kept, chosen)
+
+
+def training(space: Workspace) -> records.Training | records.GivenWeights | Absent:
+    """The members that were trained for this volume, or where the map comes from."""
+    if space.config.membrane:
+        given = space.probe["sources"]["membrane"]["content"]
+        return Absent(f"the membrane map was made elsewhere (its content: {given})")
+    receipt = space.receipt("train")
+    if receipt.values["given"]:
+        return records.GivenWeights(
+            ", ".join(receipt.values["members"]), ", ".join(receipt.values["sha256"])
+        )
+    volumes = space.receipt("truth").values["volumes"]
+    every = {(z, fold) for v in volumes for z, fold in zip(v["sections"], v["folds"], strict=True)}
+    folds = space.config.training.folds
+    kept_back = sorted({z for z, fold in every if fold is not None})
+    learned = sorted({z for z, fold in every if fold is None or folds > 1})
+    members = tuple(_member(Path(p).with_suffix(".jsonl")) for p in receipt.values["members"])
+    return records.Training(members, tuple(learned), tuple(kept_back))

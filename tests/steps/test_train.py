@@ -1,0 +1,173 @@
+"""Members: stopped and gone on from, on the machine that they began on, by the values given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dcan.errors import DcanError
+from dcan.net.networks import layout
+from dcan.net.train import Record, train
+from dcan.steps import train as steps
+from dcan.steps.calibrate import calibrate, predictor, resolve_device
+from dcan.steps.recipes import Machine, architecture, recipe
+from dcan.steps.train import train_member, weights
+from dcan.steps.workspace import Workspace
+from dcan.storage.checkpoints import Meta, load_weights
+from tests.steps.conftest import Make, noise
+from tests.steps.test_truth import prepared
+
+TRAINING = {
+    **{"steps": 4, "crop": 16, "batch": 1, "threads": 1},
+    **{"validate_every": 2, "checkpoint_every": 1},
+}
+
+
+@pytest.fixture
+def labelled(make: Make, tmp_path: Path) -> Make:
+    """A prepared workspace with noise for image and truth."""
+
+    def workspace(**training: Any) -> Workspace:
+        np.save(tmp_path / "labels.npy", (noise(4, 24, 24, seed=1) > 60) * np.uint8(255))
+        truth = {
+            "source": str(tmp_path / "labels.npy"),
+            "kind": "membranes",
+            "sections": "0:4",
+        }
+        model = training.pop("model", {"width": 2})
+        given = {"truth": truth, "training": {**TRAINING, **training}, "model": model}
+        return prepared(make(noise(4, 24, 24), prediction={"tile": 32, "threads": 1}, **given))
+
+    return workspace
+
+
+def trained(space: Workspace, member: int = 0) -> tuple[bytes, list[dict[str, Any]]]:
+    """The weights as they are stored, and the curve without its times."""
+    train_member(space, member)
+    path = space.root / "models" / f"member-{member}.safetensors"
+    rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
+    for row in rows:
+        assert row.pop("seconds") > 0
+        assert 0 <= row.pop("busy") <= 1
+    return path.read_bytes(), rows
+
+
+def card(space: Workspace) -> Meta:
+    return load_weights(space.root / "models" / "member-0.safetensors", layout).meta
+
+
+def kill(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Let the next training end before it records `step`."""
+
+    def until(*given: Any) -> Any:
+        for record in train(*given):
+            if record.step == step:
+                raise KeyboardInterrupt
+            yield record
+
+    monkeypatch.setattr(steps, "train", until)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_killed_at_any_step_and_begun_again_the_weights_are_the_same(
+    labelled: Make, monkeypatch: pytest.MonkeyPatch, precision: str, tmp_path: Path
+) -> None:
+    space = labelled(precision=precision)
+    whole, curve = trained(space)
+    (space.root / "models").rename(tmp_path / "kept")
+    (space.root / "receipts" / "train").rename(tmp_path / "receipts")
+    for step in (1, 3, 4):
+        kill(monkeypatch, step)
+        with pytest.raises(KeyboardInterrupt):
+            train_member(space, 0)
+    monkeypatch.setattr(steps, "train", train)
+    assert trained(space) == (whole, curve)
+    assert len(curve) == 4
+    # done is done: nothing is trained a second time
+    kill(monkeypatch, 1)
+    assert trained(space) == (whole, curve)
+
+
+def test_auto_goes_on_in_the_precision_that_it_began_in(
+    labelled: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = labelled()
+    kill(monkeypatch, 3)
+    monkeypatch.setattr("dcan.steps.recipes.training_precision", lambda *_: "float32")
+    with pytest.raises(KeyboardInterrupt):
+        train_member(space, 0)
+    monkeypatch.setattr(steps, "train", train)
+    monkeypatch.setattr("dcan.steps.recipes.training_precision", lambda *_: "bfloat16")
+    train_member(space, 0)
+    assert card(space).recipe["precision"] == "float32"
+
+
+def test_on_another_device_it_does_not_go_on(
+    labelled: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = labelled()
+    kill(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        train_member(space, 0)
+    monkeypatch.setattr(steps, "train", train)
+    other = Machine("cuda", "bfloat16")
+    monkeypatch.setattr(Machine, "found", classmethod(lambda *_: other))
+    with pytest.raises(DcanError, match=r"began on cpu, this machine has cuda: .*remove models"):
+        train_member(space, 0)
+
+
+def test_the_configuration_decides_the_network_and_the_rule(make: Make) -> None:
+    model = {
+        **{"width": 3, "heads": ["C1", "C3"], "head": "convolve", "inner": 5},
+        "deconvolution": "random",
+    }
+    training = {
+        **{"rule": "paper", "learning_rate": 0.5, "weight_decay": 0, "auxiliary": False},
+        **{"discount_periods": 4, "discount_floor": 0.5, "average": 0.25, "workers": 3, "seed": 7},
+    }
+    space = make(noise(2, 16, 16), model=model, training=training)
+    found = recipe(space, 2, Machine("cpu", "bfloat16"))
+    shape = architecture(space)
+    assert (shape.width, shape.heads, shape.head, shape.inner) == (3, ("C1", "C3"), "convolve", 5)
+    assert found.resolved().optimiser == "sgd"
+    assert (found.resolved().start, found.resolved().decay) == (0.5, 0)
+    assert (found.auxiliary, found.discount_periods, found.discount_floor) == (False, 4, 0.5)
+    assert (found.average, found.precision, found.deconvolution) == (0.25, "bfloat16", "random")
+    assert (found.seed, found.workers) == (9, 3)
+    assert architecture(make(noise(2, 16, 16), model={"kind": "unet"})).kind == "unet"
+
+
+def test_beside_a_gpu_all_cores_make_samples(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)))
+    space = make(noise(2, 16, 16))
+    assert recipe(space, 0, Machine("cuda", "bfloat16")).workers == 12
+    assert recipe(space, 0, Machine("cpu", "float32")).workers == 1
+
+
+@pytest.mark.parametrize("model", [{"kind": "unet", "width": 2}, {"width": 2, "heads": ["C2"]}])
+def test_every_network_is_calibrated_and_predicts(labelled: Make, model: dict[str, Any]) -> None:
+    space = labelled(model=model, steps=2)
+    train_member(space, 0)
+    weights(space)
+    resolve_device(space)
+    calibrate(space)
+    found = predictor(space).tile(np.zeros((1, 144, 144), np.float32), 56)
+    assert found.shape == (1, 32, 32)
+    kind = model.get("kind", "dcan")
+    assert card(space).architecture["kind"] == kind
+    error = card(space).validation_rand_error
+    assert error is not None
+    assert 0 <= error <= 1
+
+
+def test_a_record_has_what_the_report_asks_for(labelled: Make) -> None:
+    space = labelled()
+    _, rows = trained(space)
+    assert [row["step"] for row in rows if row["rand_error"] is not None] == [2, 4]
+    kept = {*rows[0], "seconds", "busy"}
+    assert kept == set(Record.__dataclass_fields__) - {"state"}
+    assert list(rows[0]["heads"]) == ["C1", "C2", "C3"]
