@@ -131,6 +131,7 @@ def _write(space: Workspace, member: int, kept: _Kept) -> tuple[Stored, ...]:
         recipe=json.loads(json.dumps(asdict(recipe(space, member, kept.machine)))),
         step=state.best_step,
         validation_loss=state.best_loss,
+        validation_rand_error=state.best_rand,
         sections=hashes(volumes, lambda fold: fold != fold_of(space, member)),
         halo=-(-reach(shape) // 8) * 8,
         versions=versions("numpy", "scipy", "torch"),

@@ -13,8 +13,9 @@ from dcan.errors import DcanError
 from dcan.net.networks import layout
 from dcan.net.train import Record, train
 from dcan.steps import train as steps
-from dcan.steps.calibrate import calibrate, predictor, resolve_device
+from dcan.steps.calibrate import calibrate
 from dcan.steps.recipes import Machine, architecture, recipe
+from dcan.steps.resolve import predictor, resolve
 from dcan.steps.train import train_member, weights
 from dcan.steps.workspace import Workspace
 from dcan.storage.checkpoints import Meta, load_weights
@@ -153,7 +154,7 @@ def test_every_network_is_calibrated_and_predicts(labelled: Make, model: dict[st
     space = labelled(model=model, steps=2)
     train_member(space, 0)
     weights(space)
-    resolve_device(space)
+    resolve(space)
     calibrate(space)
     found = predictor(space).tile(np.zeros((1, 144, 144), np.float32), 56)
     assert found.shape == (1, 32, 32)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dcan.errors import DcanError
-from dcan.net.model import layout
+from dcan.net.networks import layout
 from dcan.net.predict import predict_section
 from dcan.steps.calibrate import calibrate
 from dcan.steps.resolve import predictor, resolve
