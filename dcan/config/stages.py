@@ -96,13 +96,13 @@ STAGES: dict[str, Stage] = {
     ),
     "pyramid": Stage(version=1),
     "evaluate": Stage(
-        version=2,
+        version=3,
         after=("predict", "relabel", "unite"),
         keys=("truth", "evaluation", "volume.missing"),
         chosen=("sigma", "depth", "w_f", "t"),
         sources=("truth",),
     ),
-    "report": Stage(version=2, after=("evaluate", "calibrate", "train", "link")),
+    "report": Stage(version=3, after=("evaluate", "calibrate", "train", "link")),
 }
 """Every stage, in running order. A pyramid follows the stage whose store it belongs to."""
 
