@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate, repeat
 
 import numpy as np
@@ -67,31 +67,33 @@ class Measured:
 
 @dataclass(slots=True)
 class _Sums:
-    """Of the sections so far, at one threshold; the scores whose mean is wanted one by one."""
+    """Of the sections so far, at one threshold."""
 
     pixels: Agreement = _NOTHING
     classic: Agreement = _NOTHING
     foreground: Agreement = _NOTHING
     thinned: Agreement = _NOTHING
-    thinned_f: list[float] = field(default_factory=list)
-    information: list[float] = field(default_factory=list)
+    thinned_f: float = 0.0
+    information: float = 0.0
+    sections: int = 0
 
     def add(self, part: Overlap) -> None:
         self.pixels = total((self.pixels, part.pixels))
         self.classic = total((self.classic, part.classic))
         self.foreground = total((self.foreground, part.foreground))
         self.thinned = total((self.thinned, part.thinned))
-        self.thinned_f.append(part.thinned.f_score)
-        self.information.append(part.information)
+        self.thinned_f += part.thinned.f_score
+        self.information += part.information
+        self.sections += 1
 
     def metrics(self) -> dict[str, float]:
         return {
             "pixel_error": 1 - self.pixels.f_score,
             "rand_error_classic": 1 - self.classic.f_score,
             "rand_error_foreground": 1 - self.foreground.f_score,
-            "vrand_thin_macro": sum(self.thinned_f) / len(self.thinned_f),
+            "vrand_thin_macro": self.thinned_f / self.sections,
             "vrand_thin_micro": self.thinned.f_score,
-            "vinfo_thin": sum(self.information) / len(self.information),
+            "vinfo_thin": self.information / self.sections,
         }
 
 

@@ -121,7 +121,8 @@ def _polarity(pixels: NDArray[np.int64], means: NDArray[np.float64], white: str)
         other = "neurite" if white == "membrane" else "membrane"
         remarks.append(
             f"--proposal, with white = {white}, is neurite by {means[0]:.2f} on the neurites of "
-            f"--labels and by {means[1]:.2f} on its membrane: it looks inverted, try --white {other}"
+            f"--labels and by {means[1]:.2f} on its membrane: it looks inverted, "
+            f"try --white {other}"
         )
     share = pixels[0] / pixels.sum()
     if share < 0.5:
