@@ -43,17 +43,15 @@ class Pair:
     def _neurite(self, values: NDArray[Any], z: int) -> NDArray[np.float32]:
         if self.binary:
             return np.asarray((values != 0) == (self.white == "neurite"), np.float32)
-        share: NDArray[Any] = values
-        if values.dtype.kind == "u":
-            share = values / np.float64(np.iinfo(values.dtype).max)
-        elif not (values.min() >= 0 and values.max() <= 1):
+        full = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
+        if full == 1 and not (values.min() >= 0 and values.max() <= 1):
             raise DcanError(
                 f"--proposal runs from {values.min():g} to {values.max():g} in section {z}: "
                 "floating point probabilities are 0 to 1, scale them"
             )
         if self.white == "membrane":
-            share = 1 - share
-        return np.asarray(share, np.float32)
+            values = full - values
+        return np.asarray(values / np.float64(full), np.float32)
 
 
 class _Seen(NamedTuple):
