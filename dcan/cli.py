@@ -61,9 +61,13 @@ VERBS = {
     "report": Verb("report:report", "config", "Write report.html."),
     "verify": Verb("verify:verify", "config repair", "Check every receipt against its data."),
     "plan": Verb("plan:plan", "config as_json", "Print blocks, batches, jobs and bytes."),
-    "score": Verb("score:score", "labels proposal as_json", "Score a stack by the ISBI metrics."),
     "experiment": Verb(
         "experiment:experiment", "file held_out", "Train runs side by side, print a table."
+    ),
+    "score": Verb(
+        "score:score",
+        "labels proposal white maps workers as_json",
+        "Score sections by the ISBI metrics, or objects in 3-D.",
     ),
     "phantom": Verb("phantom:make", "out shape seed membrane", "Synthesise an EM volume."),
     "schema": Verb("plan:schema_text", "", "Print the JSON schema of a configuration."),
@@ -82,12 +86,40 @@ OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
     "shape": (("--shape",), {"type": int, "nargs": 3, "required": True, "metavar": tuple("ZYX")}),
     "seed": (("--seed",), {"type": int, "default": 0}),
     "membrane": (("--membrane",), {"action": "store_true", "help": "also a membrane map"}),
-    "labels": (("--labels",), {"required": True, "metavar": "STACK", "help": "white = neurite"}),
-    "proposal": (("--proposal",), {"required": True, "metavar": "STACK"}),
     "file": (("file",), {"metavar": "FILE", "help": "YAML of an experiment"}),
     "held_out": (
         ("--held-out",),
         {"action": "store_true", "help": "score the held-out sections, which choose nothing"},
+    ),
+    "labels": (
+        ("--labels",),
+        {
+            "required": True,
+            "metavar": "STACK",
+            "help": "the truth: binary, white = neurite, or more than two values, the names of "
+            "objects in 3-D; TIFF, PNG, .npy, HDF5 or Zarr (FILE::DATASET)",
+        },
+    ),
+    "proposal": (
+        ("--proposal",),
+        {
+            "required": True,
+            "metavar": "STACK",
+            "help": "a map (uint8, uint16, or floating point 0 to 1), a binary stack, or, for "
+            "objects, integer labels",
+        },
+    ),
+    "white": (
+        ("--white",),
+        {
+            "choices": ("neurite", "membrane"),
+            "default": "neurite",
+            "help": "what is high in the proposal",
+        },
+    ),
+    "maps": (
+        ("--maps",),
+        {"metavar": "FOLDER", "help": "write warping_mistakes.tif there: what is wrong, where"},
     ),
     "as_json": (("--json",), {"action": "store_true", "help": "one JSON object, not a table"}),
 }
@@ -134,14 +166,14 @@ def _run(args: argparse.Namespace) -> int:
     module, _, function = verb.step.partition(":")
     options = verb.options.split()
     values = {name: getattr(args, name) for name in options if name != "config"}
+    if values.get("workers", 1) < 1:
+        raise DcanError(f"--workers {values['workers']}: give 1 or more")
     step = getattr(import_module(f"dcan.steps.{module}"), function)
     if "config" in options:
         from dcan.steps.workspace import Part, Workspace
 
         if "part" in values:
             values["part"] = Part.parse(values["part"])
-        if values.get("workers", 1) < 1:
-            raise DcanError(f"--workers {values['workers']}: give 1 or more")
         result = step(Workspace.open(args.config), **values)
     else:
         result = step(**values)

@@ -59,7 +59,7 @@ def test_scores_a_perfect_and_an_empty_proposal(
 
 @pytest.mark.parametrize(
     ("shape", "dtype", "words"),
-    [((2, 40, 41), np.uint8, ["(2, 40, 41)", "one shape"]), ((2, 40, 40), np.uint16, ["uint16"])],
+    [((2, 40, 41), np.uint8, ["(2, 40, 41)", "one shape"]), ((2, 40, 40), np.uint32, ["uint32"])],
     ids=["shape", "dtype"],
 )
 def test_refuses_stacks_that_do_not_fit(

@@ -103,7 +103,7 @@ STAGES: dict[str, Stage] = {
     ),
     "pyramid": Stage(version=1),
     "evaluate": Stage(
-        version=2,
+        version=3,
         after=("predict", "relabel", "unite"),
         keys=("truth", "evaluation", "volume.missing"),
         chosen=("sigma", "depth", "w_f", "t"),

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -87,13 +88,24 @@ def _failure(stage: str, failed: dict[str, BaseException]) -> DcanError:
     )
 
 
-def over(work: Callable[[T], R], items: Sequence[T], threads: int) -> Iterator[R]:
-    """`work(item)` of every item, in their order, on `threads` threads beside this one."""
+def over(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """`work(item)` of every item, in their order, on `threads` threads beside this one.
+
+    No more than 1 + AHEAD items for each thread are drawn and not yielded yet. After a
+    failure, or when the caller stops, none of those that wait is started.
+    """
     if threads == 1:
         yield from map(work, items)
         return
-    with ThreadPoolExecutor(threads, thread_name_prefix="dcan-section") as pool:
-        yield from pool.map(work, items)
+    waiting = iter(items)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="dcan-section")
+    try:
+        window = deque(pool.submit(work, item) for item in islice(waiting, threads * (1 + AHEAD)))
+        while window:
+            yield window.popleft().result()
+            window.extend(pool.submit(work, item) for item in islice(waiting, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def run(

@@ -54,3 +54,13 @@ DEFINITIONS = {
 }
 """What each key of `StackScores` and `volume_scores` means, and each short name."""
 DEFINITIONS.update({short: DEFINITIONS[key] for short, key in HEADLINES.items()})
+
+MISTAKES = {
+    "split": "the proposal parts an object",
+    "merge": "the proposal joins objects",
+    "hole_addition": "the proposal makes a hole in an object",
+    "hole_deletion": "the proposal loses a hole of an object",
+    "object_addition": "the proposal has an object where truth has none",
+    "object_deletion": "the proposal loses an object",
+}
+"""What each `Mistake` means, by its name in lower case; the first two are the warping error."""

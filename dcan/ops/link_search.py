@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -130,7 +130,7 @@ def _renamed(entry: Stack, neurites: Neurites) -> Table:
     names = np.concatenate([np.zeros(1, np.uint64), entry.segments.names])
     of: Names = np.concatenate([np.zeros(1, np.uint64), neurites.names])
     proposal = of[np.searchsorted(names, table.proposal)]
-    return contingency.add([Table(table.truth, proposal, table.count)])
+    return contingency.add([replace(table, proposal=proposal)])
 
 
 def _preference(score: LinkScore) -> tuple[float, ...]:

@@ -7,7 +7,6 @@ b_j the sums over j and i, n the sum of all.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import isqrt
 from typing import NamedTuple
 
@@ -67,7 +66,7 @@ def classic_pairs(table: Table) -> Agreement:
     """
     both, proposal, truth = (
         (_squares(counts) - table.voxels) // 2
-        for counts in (table.count, _sums(table.proposal, table.count)[0], _truth_sums(table))
+        for counts in (table.count, voxels_of(table.proposal, table.count)[0], _truth_sums(table))
     )
     return Agreement(both, proposal, truth)
 
@@ -83,7 +82,7 @@ def foreground_pairs(table: Table) -> Agreement:
     named = table.proposal != 0
     single = int(table.count[~named].sum())
     counts = table.count[named]
-    columns, _ = _sums(table.proposal[named], counts)
+    columns, _ = voxels_of(table.proposal[named], counts)
     return Agreement(
         _squares(counts) + single, _squares(columns) + single, _squares(_truth_sums(table))
     )
@@ -105,11 +104,11 @@ def information_f_score(table: Table) -> float:
     # n is at least 1 wherever it divides: without voxels every sum is empty.
     single = (n - int(counts.sum())) / max(n, 1) * np.log(max(n, 1))
     of_truth = _entropy(_truth_sums(table), n)
-    of_proposal = _entropy(_sums(table.proposal[named], counts)[0], n) + single
+    of_proposal = _entropy(voxels_of(table.proposal[named], counts)[0], n) + single
     shared = of_truth + of_proposal - (_entropy(counts, n) + single)
     if of_truth == 0 or of_proposal == 0:
         return 0.0
-    return harmonic_mean(shared / of_truth, shared / of_proposal)
+    return float(harmonic_mean(shared / of_truth, shared / of_proposal))
 
 
 def volume_scores(table: Table) -> dict[str, float]:
@@ -122,10 +121,11 @@ def volume_scores(table: Table) -> dict[str, float]:
       H(proposal|truth) in bits, where proposal label 0 is an object like any other; 0 is
       perfect.
 
-    Both treatments of 0 are those of the CREMI challenge. In scikit-image,
-    `variation_of_information` ignoring label 0 is the same; `adapted_rand_error` leaves out
-    the pairs of a voxel with itself, takes proposal label 0 for an object, and returns
-    precision and recall in the other order.
+    CREMI's VOI is the same, and its Rand counts c / n for the c voxels with proposal label 0
+    among n. In scikit-image, `variation_of_information` ignoring label 0 is the same;
+    `adapted_rand_error` leaves out the pairs of a voxel with itself, takes proposal label 0
+    for an object, and returns precision and recall in the other order. `docs/numerics.md`
+    has an example of each.
 
     Raises
     ------
@@ -138,8 +138,8 @@ def volume_scores(table: Table) -> dict[str, float]:
             "truth has no voxel with a label other than 0: nothing to score; check the truth's box"
         )
     pairs = foreground_pairs(table)
-    rows, row = _sums(table.truth, table.count)
-    columns, column = _sums(table.proposal, table.count)
+    rows, row = voxels_of(table.truth, table.count)
+    columns, column = voxels_of(table.proposal, table.count)
     share = table.count / table.voxels
     return {
         "adapted_rand_error": 1 - pairs.f_score,
@@ -150,60 +150,7 @@ def volume_scores(table: Table) -> dict[str, float]:
     }
 
 
-def pieces(table: Table, part: int) -> float:
-    """Mean number of proposed objects that hold at least 1 / `part` of a true one.
-
-    Over the true objects; label 0 is left out on both sides. 1 is perfect, less where objects
-    are lost or in small pieces. 0 when truth has no object.
-    """
-    table = table.foreground
-    sizes, index = _sums(table.truth, table.count)
-    held = (table.proposal != 0) & (part * table.count >= sizes[index])
-    return float(held.sum()) / max(1, sizes.size)
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """An object that is in `pieces` of the other side, `voxels` of it outside the largest."""
-
-    label: int
-    pieces: int
-    voxels: int
-
-
-@dataclass(frozen=True, slots=True)
-class Worst:
-    """Objects of truth that are most split and proposed objects that merge most."""
-
-    splits: tuple[Fault, ...]
-    merges: tuple[Fault, ...]
-
-
-def worst(table: Table, count: int) -> Worst:
-    """At most `count` faults of each kind, most voxels first; ties: the lower label first.
-
-    Label 0 is left out on both sides: membrane in truth and what the proposal leaves
-    unnamed are neither pieces nor objects.
-    """
-    table = table.foreground
-    named = table.proposal != 0
-    truth, proposal, counts = table.truth[named], table.proposal[named], table.count[named]
-    return Worst(_faults(truth, counts, count), _faults(proposal, counts, count))
-
-
-def _faults(labels: NDArray[np.uint64], counts: NDArray[np.int64], most: int) -> tuple[Fault, ...]:
-    names, group, pieces = np.unique(labels, return_inverse=True, return_counts=True)
-    voxels, largest = np.zeros((2, names.size), np.int64)
-    np.add.at(voxels, group, counts)
-    np.maximum.at(largest, group, counts)
-    outside = voxels - largest
-    order = np.argsort(-outside, kind="stable")[:most]
-    return tuple(
-        Fault(int(names[i]), int(pieces[i]), int(outside[i])) for i in order if outside[i] > 0
-    )
-
-
-def _sums(
+def voxels_of(
     labels: NDArray[np.uint64], counts: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
     """Voxels of each label, ascending, and each cell's place among them."""

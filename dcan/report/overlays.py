@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from dcan.report.marks import MERGE_COLOUR, SPLIT_COLOUR, marks, mistake_palette
+
 Bytes2D = npt.NDArray[np.uint8]
 Labels2D = npt.NDArray[np.uint64]
 Palette = npt.NDArray[np.uint8]
@@ -20,8 +22,6 @@ SIDE = 700
 
 SPLIT, MERGE, OUTLINE = 1, 2, 255
 MEMBRANE_COLOUR = (240, 90, 0)
-SPLIT_COLOUR = (86, 180, 233)
-MERGE_COLOUR = (230, 60, 0)
 OUTLINE_COLOUR = (255, 255, 255)
 COLOURS = 254
 
@@ -31,7 +31,8 @@ class Overlay:
     """One section to look at: 2-D arrays of one shape (y, x).
 
     `em` and `membrane` are uint8 (membrane: 255 = membrane); the labels are uint64, 0 =
-    background. None: not available, and left out. `seen`: the network saw it in training.
+    background; `mistakes` are uint8, as of `warping.mistakes`. None: not available, and left
+    out. `seen`: the network saw it in training.
 
     Raises: ValueError when the arrays are not 2-D of one shape.
     """
@@ -42,10 +43,12 @@ class Overlay:
     segments: Labels2D | None = None
     neurites: Labels2D | None = None
     truth: Labels2D | None = None
+    mistakes: Bytes2D | None = None
     seen: bool = False
 
     def __post_init__(self) -> None:
-        given = (self.em, self.membrane, self.segments, self.neurites, self.truth)
+        labels = (self.segments, self.neurites, self.truth)
+        given = (self.em, self.membrane, *labels, self.mistakes)
         shapes = {array.shape for array in given if array is not None}
         if len(shapes) != 1 or self.em.ndim != 2 or self.em.size == 0:
             raise ValueError(f"section {self.section}: arrays of shapes {sorted(shapes)}")
@@ -65,10 +68,10 @@ def em_png(overlay: Overlay) -> bytes:
 
 
 def layers(overlay: Overlay) -> tuple[Layer, ...]:
-    """What the overlay holds, in the order membrane, segments, neurites, truth, faults.
+    """What the overlay holds: membrane, segments, neurites, truth, faults, mistakes, so ordered.
 
     A label's colour is a function of the label alone, so an object keeps it across sections.
-    Objects are outlined. The last layer needs `truth` and `segments`; see `faults`.
+    Objects are outlined. Faults need `truth` and `segments`; see `faults`, and `marks.marks`.
     """
     made = []
     if overlay.membrane is not None:
@@ -79,6 +82,9 @@ def layers(overlay: Overlay) -> tuple[Layer, ...]:
     if overlay.truth is not None and overlay.segments is not None:
         truth, segments = _sampled(overlay.truth), _sampled(overlay.segments)
         made.append(Layer("faults", _indexed_png(faults(truth, segments), _fault_palette())))
+    if overlay.mistakes is not None:
+        marked = marks(overlay.mistakes, _small(overlay.mistakes.shape))
+        made.append(Layer("mistakes", _indexed_png(marked, mistake_palette())))
     return tuple(made)
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from dcan.ops.definitions import MISTAKES
 from dcan.report import figures, overlays, wording
+from dcan.report.marks import MISTAKE_COLOURS
 from dcan.report.overlays import Overlay
 from dcan.report.records import (
     MAP_METRICS,
@@ -33,6 +35,7 @@ PANELS = {
     "neurites": "Neurites, a colour by name, the same in every section",
     "truth": "Truth",
     "faults": "Segments against truth",
+    "mistakes": "Warping mistakes of the fused map",
 }
 
 
@@ -73,6 +76,9 @@ def render(report: Report) -> str:
         neurite_metrics=NEURITE_METRICS,
         higher_is_better=wording.HIGHER_IS_BETTER,
         palette=overlays,
+        mistakes=MISTAKES,
+        mistake_colours=MISTAKE_COLOURS,
+        has_mistakes=any(overlay.mistakes is not None for overlay in report.overlays),
     )
     return wording.escape_controls(page)
 

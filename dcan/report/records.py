@@ -102,7 +102,8 @@ class Metrics:
 
     `seen` are the sections that the network saw in training, evaluated or not: those in both are
     marked wherever a number stands. `definitions` holds a sentence for each metric that has a
-    value. `curves` are Rand errors over the threshold, by the key of the map.
+    value. `curves` are Rand errors over the threshold, by the key of the map. `mistakes` are
+    pixels by the key of the result and of `MISTAKES`, at its best threshold for warping.
 
     Raises: ValueError for a value whose metric has no definition.
     """
@@ -113,6 +114,7 @@ class Metrics:
     seen: Sections
     neurites: NeuriteScores | Absent
     curves: Mapping[str, Curve]
+    mistakes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shown = {key for row in self.scores.values() for key in MAP_METRICS if getattr(row, key)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -16,13 +15,13 @@ from dcan.geometry import Box
 from dcan.ops import contingency
 from dcan.ops.definitions import DEFINITIONS, HEADLINES
 from dcan.ops.fusion import fused_map
-from dcan.ops.metrics import THRESHOLDS, score_stack, volume_scores, worst
-from dcan.ops.partition import pieces
+from dcan.ops.metrics import THRESHOLDS, StackScores, Tally
 from dcan.ops.sections import Fusion, segment
 from dcan.ops.targets import NEURITE, objects, target
+from dcan.steps.score_volume import record_of
 from dcan.steps.segment import thousandths
 from dcan.steps.sources import opened
-from dcan.steps.truth import fingerprint_of
+from dcan.steps.truth import fingerprint_of, refuse_evaluated
 from dcan.steps.vouching import Progress, check_inputs, remembered, vouch, working
 from dcan.steps.workspace import Workspace
 from dcan.storage.objects import seal_file, write_text
@@ -31,8 +30,8 @@ from dcan.storage.volumes import Store
 
 Array = NDArray[Any]
 SHOWN = {**HEADLINES, "pixel_error": "pixel_error", "vinfo_thin": "vinfo_thin"}
-WORST = 10  # faults of each kind that are listed
-PART = 20  # a found neurite is a piece of a true one when it holds 1 / 20 of it
+MAPS = {"p": THRESHOLDS, "fused": THRESHOLDS, "segments": (0.0,)}
+"""What is scored, and at which thresholds: the network alone, the fused map, the segments."""
 
 _log = logging.getLogger("dcan")
 
@@ -66,6 +65,12 @@ class HeldOut:
         self.sections = [z for z in bounds(evaluation.sections) if z not in space.missing]
         self._root = space.root
 
+    def box(self, z: int) -> Box:
+        """Where the truth of a section lies in the volume."""
+        _, y, x = self._truth.offset
+        _, height, width = self._labels.shape
+        return Box((z, y, x), (z + 1, y + height, x + width))
+
     def labels(self, z: int) -> Array:
         """The truth as given: (y, x)."""
         _, height, width = self._labels.shape
@@ -73,20 +78,29 @@ class HeldOut:
         labels: Array = self._labels.read(Box((row, 0, 0), (row + 1, height, width)))[0]
         return labels
 
+    def neurite(self, z: int) -> NDArray[np.bool_]:
+        """Where the truth is neurite: (y, x)."""
+        inside: NDArray[np.bool_] = target(self.labels(z), self._truth.kind) == NEURITE
+        return inside
+
     def objects(self, z: int) -> NDArray[np.uint64]:
         """The 2-D objects of the truth: (y, x), 0 = membrane or unknown."""
         return objects(target(self.labels(z), self._truth.kind)).astype(np.uint64)
-
-    def box(self, z: int) -> Box:
-        """Where the labels of a section lie in the volume."""
-        _, y, x = self._truth.offset
-        _, height, width = self._labels.shape
-        return Box((z, y, x), (z + 1, y + height, x + width))
 
     def read(self, store: str, z: int) -> Array:
         """The same place in a store."""
         found: Array = Store(self._root, store).read(self.box(z))[0]
         return found
+
+    def maps(self, z: int, fusion: Fusion) -> dict[str, NDArray[np.float32]]:
+        """What is scored of a section, by the keys of `MAPS`: 0..1, high = neurite."""
+        membrane = self.read("membrane.ome.zarr/0", z)
+        contour = segment(membrane, fusion).contour
+        return {
+            "p": neurite_map(membrane),
+            "fused": np.float32(1) - fused_map(membrane, contour, fusion.w_f),
+            "segments": (self.read("em.ome.zarr/labels/segments/0", z) > 0).astype(np.float32),
+        }
 
 
 def neurite_map(membrane: Array) -> NDArray[np.float32]:
@@ -94,51 +108,42 @@ def neurite_map(membrane: Array) -> NDArray[np.float32]:
     return ((255 - membrane.astype(np.float64)) / 255).astype(np.float32)
 
 
-def _proposals(space: Workspace, held: HeldOut) -> dict[str, NDArray[np.float32]]:
-    """The stacks that are scored: the network alone, the fused map, the segments."""
-    fusion = fusion_of(space)
-    alone, fused, segments = [], [], []
+def _scores(held: HeldOut, fusion: Fusion) -> dict[str, StackScores]:
+    """The 2-D metrics, one section in memory at a time."""
+    tallies = {name: Tally(thresholds) for name, thresholds in MAPS.items()}
     progress = Progress("evaluate: sections", len(held.sections))
     for number, z in enumerate(held.sections, 1):
-        membrane = held.read("membrane.ome.zarr/0", z)
-        contour = segment(membrane, fusion).contour
-        alone.append(neurite_map(membrane))
-        fused.append(np.float32(1) - fused_map(membrane, contour, fusion.w_f))
-        segments.append((held.read("em.ome.zarr/labels/segments/0", z) > 0).astype(np.float32))
+        truth = held.neurite(z)
+        for name, found in held.maps(z, fusion).items():
+            tallies[name].add(tallies[name].measure(truth, found))
         progress(number)
-    return {"p": np.stack(alone), "fused": np.stack(fused), "segments": np.stack(segments)}
+    return {name: tally.scores() for name, tally in tallies.items()}
 
 
-def _neurites(held: HeldOut) -> dict[str, Any]:
-    """The 3-D scores of the neurites, and where to look."""
-    table = contingency.add(
-        contingency.count(held.labels(z), held.read("em.ome.zarr/labels/neurites/0", z))
+def _neurites(space: Workspace, held: HeldOut) -> dict[str, Any]:
+    """The 3-D scores of the neurites, and where in the volume to look."""
+    tables = (
+        contingency.count(held.labels(z), held.read("em.ome.zarr/labels/neurites/0", z)).placed(
+            held.box(z), space.shape
+        )
         for z in held.sections
     )
-    faults = worst(table, WORST)
-    return {
-        **volume_scores(table),
-        "pieces": pieces(table, PART),
-        "worst_splits": [asdict(fault) for fault in faults.splits],
-        "worst_merges": [asdict(fault) for fault in faults.merges],
-    }
+    return record_of(contingency.add(tables), space.shape)
 
 
 def _metrics(space: Workspace, truth: Truth, evaluation: Evaluation) -> dict[str, Any]:
     held = HeldOut(space, truth, evaluation)
-    truths = np.stack([target(held.labels(z), truth.kind) == NEURITE for z in held.sections])
     record: dict[str, Any] = {}
-    for name, proposal in _proposals(space, held).items():
-        thresholds = (0.0,) if name == "segments" else THRESHOLDS
-        scores = score_stack(truths, proposal, thresholds=thresholds)
+    for name, scores in _scores(held, fusion_of(space)).items():
         _log.info("evaluate: %s, rand error %.4f", name, scores.best["rand_error_foreground"])
         record[name] = {
             **{short: scores.best[key] for short, key in SHOWN.items()},
             "thresholds": {short: scores.at[key] for short, key in SHOWN.items()},
+            "warping_mistakes": scores.mistakes,
             "curves": scores.as_dict(),
         }
     if truth.kind == "neurites":
-        record["neurites"] = _neurites(held)
+        record["neurites"] = _neurites(space, held)
     trained_on = space.learned
     seen = [z for z in held.sections if fingerprint_of(held.read("em.ome.zarr/0", z)) in trained_on]
     if seen:
@@ -158,6 +163,8 @@ def evaluate(space: Workspace) -> None:
             record: dict[str, Any] = {"absent": absent(space)}
             _log.info("evaluate: %s, so there are no metrics", record["absent"])
         else:
+            chosen_on = space.receipt("calibrate").values["sections"]
+            refuse_evaluated(space, chosen_on, "calibration.json")
             fingerprint = space.fingerprint("evaluate")
             record = remembered(
                 space, "evaluate", fingerprint, partial(_metrics, space, truth, evaluation)

@@ -239,5 +239,6 @@ def calibrate(space: Workspace, workers: int = 1) -> None:
         write_text(path, json.dumps(record, indent=1) + "\n")
         _log.info("calibrate: %s", chosen)
         entry = Entry("calibration", (seal_file(space.root, path),))
-        values = {"chosen": chosen, "from": record["from"]}
+        sections = [section["sha256"] for section in record.get("sections", [])]
+        values = {"chosen": chosen, "from": record["from"], "sections": sections}
         vouch(space, "calibrate", digest(record), values, entries=(entry,))

@@ -9,28 +9,23 @@ from typing import Any
 
 from dcan.config import FUSION, planned
 from dcan.config.model import SourcePath
-from dcan.geometry import Box
 from dcan.report import records
-from dcan.report.overlays import Overlay
 from dcan.report.page import render
 from dcan.report.records import Absent, Report
-from dcan.steps.assess import HeldOut
 from dcan.steps.drift import shifts
 from dcan.steps.outputs import existing
+from dcan.steps.pictures import overlays
 from dcan.steps.report_training import training
 from dcan.steps.versions import versions
 from dcan.steps.vouching import working
 from dcan.steps.workspace import Workspace
 from dcan.storage.objects import write_text
-from dcan.storage.volumes import Store
 
 LINK_COUNTS = (
     *("segments", "neurites", "mutual", "branches", "refused"),
     *("orphans", "isolated", "pieces_median", "pieces_most"),
 )
 WITHIN = "within_one_standard_error"
-SHOWN = 3  # sections whose pictures are in the report
-LARGEST = 2048  # pixels: a larger section is shown from the middle
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -67,11 +62,11 @@ def _scores(found: dict[str, Any]) -> records.MapScores:
 
 
 def _fault(found: dict[str, Any]) -> records.Fault:
-    return records.Fault(found["label"], found["pieces"], found["voxels"])
+    z, y, x = found["at"]
+    return records.Fault(found["label"], found["pieces"], found["voxels"], (z, y, x))
 
 
-def _metrics(space: Workspace) -> records.Metrics | Absent:
-    found = _json(space.root / "metrics.json")
+def _metrics(found: dict[str, Any]) -> records.Metrics | Absent:
     if "absent" in found:
         return Absent(found["absent"])
     neurites: records.NeuriteScores | Absent = Absent("the truth holds no neurites in 3-D")
@@ -94,6 +89,7 @@ def _metrics(space: Workspace) -> records.Metrics | Absent:
         seen=tuple(found["seen_in_training"]),
         neurites=neurites,
         curves=curves,
+        mistakes={name: found[name]["warping_mistakes"] for name in ("p", "fused", "segments")},
     )
 
 
@@ -136,39 +132,6 @@ def _linking(space: Workspace) -> records.Linking:
     )
 
 
-def _overlay(space: Workspace, z: int, held: HeldOut | None, seen: bool) -> Overlay:
-    _, height, width = space.shape
-    y, x = max(0, (height - LARGEST) // 2), max(0, (width - LARGEST) // 2)
-    box = Box((z, y, x), (z + 1, min(height, y + LARGEST), min(width, x + LARGEST)))
-
-    def read(store: str) -> Any:
-        return Store(space.root, store).read(box)[0]
-
-    em = read("em.ome.zarr/0")
-    truth = held.objects(z) if held else None
-    whole = truth is not None and truth.shape == (height, width)
-    return Overlay(
-        section=z,
-        em=em if em.dtype == "uint8" else (em >> 8).astype("uint8"),
-        membrane=read("membrane.ome.zarr/0"),
-        segments=read("em.ome.zarr/labels/segments/0"),
-        neurites=read("em.ome.zarr/labels/neurites/0"),
-        truth=truth[box.slices[1:]] if whole and truth is not None else None,
-        seen=seen,
-    )
-
-
-def _overlays(space: Workspace, metrics: records.Metrics | Absent) -> tuple[Overlay, ...]:
-    config = space.config
-    held = None
-    sections, seen = space.present, set()
-    if config.truth and config.evaluation and isinstance(metrics, records.Metrics):
-        held = HeldOut(space, config.truth, config.evaluation)
-        sections, seen = held.sections, set(metrics.seen)
-    picks = sorted({sections[(2 * i + 1) * len(sections) // (2 * SHOWN)] for i in range(SHOWN)})
-    return tuple(_overlay(space, z, held, z in seen) for z in picks)
-
-
 def _seconds(space: Workspace, stage: str) -> float | None:
     files = sorted((space.root / "benchmarks").glob(f"{stage}*.tsv"))
     files = [f for f in files if f.stem == stage or f.stem.startswith(f"{stage}-")]
@@ -204,15 +167,15 @@ def _stages(space: Workspace) -> tuple[records.Stage, ...]:
 def report(space: Workspace) -> None:
     """Write report.html from receipts, metrics, calibration and the stores."""
     with working(space, "report"):
-        metrics = _metrics(space)
+        scored = _json(space.root / "metrics.json")
         page = render(
             Report(
                 volume=_facts(space),
-                metrics=metrics,
+                metrics=_metrics(scored),
                 calibration=_calibration(space),
                 training=training(space),
                 linking=_linking(space),
-                overlays=_overlays(space, metrics),
+                overlays=overlays(space, scored),
                 stages=_stages(space),
                 outputs=tuple(records.Output(*pair) for pair in existing(space.root)),
                 viewers=(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,10 +118,10 @@ def _fold(space: Workspace, found: list[dict[str, Any]]) -> None:
             place += z in back
 
 
-def refuse_evaluated(space: Workspace, chosen_on: set[str], key: str) -> None:
+def refuse_evaluated(space: Workspace, chosen_on: Collection[str], key: str) -> None:
     """Raise DcanError when a section that values are chosen on is one to be evaluated.
 
-    Known by its hash: the same pixels, whatever volume they are in.
+    `chosen_on`: hashes, so that the same pixels are known in whatever volume they are.
     """
     truth, evaluation = space.config.truth, space.config.evaluation
     if truth is None or evaluation is None or not chosen_on:
@@ -165,9 +165,8 @@ def truth(space: Workspace) -> None:
                 found.append(gathered)
                 progress(number + 1)
         _fold(space, found)
-        if space.config.training.volumes is not None:  # ranges of one volume are disjoint
-            kept_back = hashes(found, lambda fold: fold is not None)
-            refuse_evaluated(space, set(kept_back), "training.volumes")
+        kept_back = hashes(found, lambda fold: fold is not None)
+        refuse_evaluated(space, kept_back, "validation")
         entries = [done[str(number)] for number in range(len(volumes))]
         vouch(space, "truth", ledger.fingerprint, {"volumes": found}, entries=entries)
 

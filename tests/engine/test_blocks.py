@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from dcan.engine import blocks
-from dcan.engine.blocks import AHEAD, run
+from dcan.engine.blocks import AHEAD, over, run
 from dcan.errors import DcanError
 
 
@@ -354,3 +354,52 @@ def test_an_error_of_the_items_is_not_called_one_of_the_scheduler() -> None:
 
     with pytest.raises(OSError, match="the list of blocks"):
         list(run("fuse", abs, items(), workers=1))
+
+
+def test_over_gives_results_in_order_whatever_finishes_first() -> None:
+    def work(number: int) -> int:
+        time.sleep(0.02 * (number % 3 == 0))
+        return 2 * number
+
+    for threads in (1, 3):
+        assert list(over(work, range(20), threads)) == [2 * number for number in range(20)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_over_draws_no_more_than_its_window(threads: int) -> None:
+    drawn, done, widest = 0, 0, 0
+
+    def items() -> Iterator[int]:
+        nonlocal drawn, widest
+        for number in range(40):
+            drawn += 1
+            widest = max(widest, drawn - done)
+            yield number
+
+    for _ in over(str, items(), threads):
+        done += 1
+    assert done == drawn == 40
+    assert widest == (1 if threads == 1 else threads * (1 + AHEAD))
+
+
+def test_over_starts_nothing_more_after_a_failure_or_when_the_caller_stops() -> None:
+    started: list[int] = []
+
+    def work(number: int) -> int:
+        started.append(number)
+        time.sleep(0.02)
+        if number == 3:
+            raise DcanError("section 3 is damaged: mend it")
+        return number
+
+    with pytest.raises(DcanError, match="section 3"):
+        list(over(work, range(100), 2))
+    assert len(started) <= 4 + 2 * (1 + AHEAD)
+    held = len(started)
+    time.sleep(0.1)
+    assert len(started) == held
+    started.clear()
+    stopped = over(work, [0] * 100, 2)
+    next(stopped)
+    stopped.close()  # type: ignore[attr-defined]
+    assert len(started) <= 1 + 2 * (1 + AHEAD)

@@ -1,3 +1,4 @@
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from dcan.errors import DcanError
-from dcan.geometry import Grid
+from dcan.geometry import Box
 from dcan.ops import contingency
 
 TYPES = (np.uint8, np.int16, np.uint32, np.int64, np.uint64)
@@ -17,6 +18,10 @@ def cells(table):
     return list(
         zip(table.truth.tolist(), table.proposal.tolist(), table.count.tolist(), strict=True)
     )
+
+
+def columns(table):
+    return [*zip(cells(table), table.first.tolist(), strict=True)]
 
 
 def slow(truth, proposal):
@@ -80,21 +85,78 @@ def test_nothing_to_count():
     assert contingency.add([]).voxels == 0
 
 
-@settings(max_examples=40)
-@given(
-    st.data(),
-    st.tuples(*[st.integers(1, 7)] * 3),
-    st.tuples(*[st.integers(1, 4)] * 3),
-    st.randoms(use_true_random=False),
-)
-def test_tables_of_blocks_add_up_to_the_whole(data, shape, step, random):
+def cut(box, random):
+    """The box in boxes, halved at random planes any number of times."""
+    long = [axis for axis in range(3) if box.shape[axis] > 1]
+    if not long or random.random() < 0.3:
+        return [box]
+    axis = random.choice(long)
+    at = random.randrange(box.start[axis] + 1, box.stop[axis])
+    stop, start = list(box.stop), list(box.start)
+    stop[axis] = start[axis] = at
+    parts = Box(box.start, tuple(stop)), Box(tuple(start), box.stop)
+    return [piece for part in parts for piece in cut(part, random)]
+
+
+@settings(max_examples=80)
+@given(st.data(), st.tuples(*[st.integers(1, 7)] * 3), st.randoms(use_true_random=False))
+def test_tables_of_any_cut_add_up_to_the_whole_in_any_order(data, shape, random):
     truth, proposal = data.draw(labels(shape)), data.draw(labels(shape))
-    blocks = list(Grid(shape, step))
-    random.shuffle(blocks)
-    parts = [contingency.count(truth[box.slices], proposal[box.slices]) for box in blocks]
+    boxes = cut(Box.whole(shape), random)
+    random.shuffle(boxes)
+    parts = [
+        contingency.count(truth[box.slices], proposal[box.slices]).placed(box, shape)
+        for box in boxes
+    ]
     whole = contingency.count(truth, proposal)
-    assert cells(contingency.add(parts)) == cells(whole)
+    assert columns(contingency.add(parts)) == columns(whole)
+    halves = [contingency.add(parts[k::2]) for k in (0, 1)]
+    assert columns(contingency.add(halves)) == columns(whole)
     assert whole.voxels == truth.size
+
+
+@given(st.data(), st.tuples(*[st.integers(1, 5)] * 3))
+def test_the_first_voxel_of_a_cell_is_the_first_in_raster_order(data, shape):
+    truth, proposal = data.draw(labels(shape)), data.draw(labels(shape))
+    table = contingency.count(truth, proposal)
+    for i, j, first in zip(table.truth, table.proposal, table.first, strict=True):
+        assert first == np.flatnonzero((truth == i) & (proposal == j))[0]
+
+
+def test_adding_holds_the_sum_and_not_the_tables():
+    cells, first = np.arange(20_000, dtype=np.uint64), np.zeros(20_000, np.int64)
+
+    def tables(number):
+        for k in range(number):
+            yield contingency.Table(cells, cells[::-1].copy(), first + 1, first + k)
+
+    def peak(number):
+        tracemalloc.start()
+        found = contingency.add(tables(number))
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert found.voxels == number * cells.size
+        return held
+
+    assert peak(300) < 1.2 * peak(3)
+
+
+def test_what_is_kept_while_adding_stays_below_twice_the_sum(monkeypatch):
+    held = []
+    merged = contingency._merged
+
+    def spied(parts):
+        held.append(sum(map(len, parts)))
+        return merged(parts)
+
+    monkeypatch.setattr(contingency, "_merged", spied)
+    random = np.random.default_rng(4)
+    sizes = random.integers(1, 400, 200).tolist()
+    parts = [contingency.count(np.arange(n), random.permutation(n)) for n in sizes]
+    whole = contingency.add(parts)
+    assert whole.voxels == sum(sizes)
+    assert max(held) <= 2 * len(whole) + max(sizes)
+    assert sum(held) < 20 * sum(sizes)
 
 
 def test_foreground_drops_truth_0_alone():

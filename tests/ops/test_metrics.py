@@ -172,7 +172,7 @@ def test_foreground_counts_by_hand():
 def test_volume_metrics_are_reachable_beside_those_of_stacks():
     table = count(np.array([1, 1, 2]), np.array([1, 1, 1]))
     assert metrics.volume_scores(table)["rand_split"] == 1
-    assert metrics.worst(table, 1).merges == (metrics.Fault(1, 2, 1),)
+    assert metrics.worst(table, 1, (3,)).merges == (metrics.Fault(1, 2, 1, (2,)),)
 
 
 def test_every_metric_is_defined():

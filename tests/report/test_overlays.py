@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dcan.ops.definitions import MISTAKES
 from dcan.report import overlays
+from dcan.report.marks import MARK, MISTAKE_COLOURS, marks
 from dcan.report.overlays import MERGE, OUTLINE, SPLIT, Layer, Overlay
 
 GREY = np.full((6, 8), 77, np.uint8)
@@ -147,6 +150,35 @@ def test_faults_need_truth_and_segments() -> None:
     assert names(overlays.layers(Overlay(0, GREY, segments=field))) == ["segments"]
     both = overlays.layers(Overlay(0, GREY, segments=field, truth=field, membrane=GREY))
     assert names(both) == ["membrane", "segments", "truth", "faults"]
+    judged = overlays.layers(Overlay(0, GREY, truth=field, mistakes=GREY))
+    assert names(judged) == ["truth", "mistakes"]
+
+
+def test_mistakes_are_squares_around_their_pixels_splits_over_the_rest() -> None:
+    wrong = np.zeros((12, 30), np.uint8)
+    wrong[5, 4], wrong[5, 6], wrong[0, 29], wrong[11, 20] = 1, 2, 6, 3
+    picture = layer(Overlay(0, np.zeros_like(wrong), mistakes=wrong), "mistakes")
+    shown = np.zeros(wrong.shape, np.uint8)
+    for value in range(len(MISTAKES), 0, -1):
+        for y, x in np.argwhere(wrong == value):
+            shown[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3] = value
+    for value, kind in enumerate(MISTAKES, 1):
+        colour = (*MISTAKE_COLOURS[kind], 255)
+        assert ((picture == colour).all(axis=2) == (shown == value)).all()
+    assert (picture[shown == 0, 3] == 0).all()
+    assert len(set(MISTAKE_COLOURS.values())) == len(MISTAKES)
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.data())
+def test_no_mistake_is_lost_when_a_section_shrinks(height: int, width: int, data: Any) -> None:
+    y, x = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    wrong = np.zeros((height, width), np.uint8)
+    wrong[y, x] = 4
+    size = overlays._small(wrong.shape)
+    shown = marks(wrong, size)
+    assert shown.shape == size
+    assert shown[y * size[0] // height, x * size[1] // width] == 4
+    assert np.count_nonzero(shown) <= MARK**2
 
 
 @pytest.mark.parametrize("shape", [(3, 8), (6, 8, 1)])

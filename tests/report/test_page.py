@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dcan.ops.definitions import MISTAKES
 from dcan.report import overlays
+from dcan.report.marks import MISTAKE_COLOURS
 from dcan.report.page import render
 from dcan.report.records import (
     Absent,
@@ -133,6 +135,10 @@ def metrics() -> Metrics:
             "p": Curve((0.1, 0.5, 0.9), (0.3, 0.0781, 0.2)),
             "fused": Curve((0.1, 0.5, 0.9), (0.1, 0.0163, 0.09)),
         },
+        mistakes={
+            "p": dict(zip(MISTAKES, (61, 13, 250, 7, 1, 44), strict=True)),
+            "fused": dict(zip(MISTAKES, (9, 12345, 18, 0, 3, 5), strict=True)),
+        },
     )
 
 
@@ -175,7 +181,8 @@ def overlay(section: int = 20) -> overlays.Overlay:
     segments = (1 + y // 24 + 3 * (x // 20)).astype(np.uint64)
     membrane = np.where(overlays._outline(truth), 230, 10).astype(np.uint8)
     em = (255 - membrane // 2).astype(np.uint8)
-    return overlays.Overlay(section, em, membrane, segments, segments + 5, truth)
+    mistakes = ((y == 20) * (x % 17)).clip(0, 6).astype(np.uint8)
+    return overlays.Overlay(section, em, membrane, segments, segments + 5, truth, mistakes)
 
 
 def everything() -> Report:
@@ -314,6 +321,10 @@ def test_ids_are_unique(page: Page) -> None:
         "from an IoU of 0.3, branches from a containment of 0.8, unless they would have united "
         "neurites with more than 1 common section. Values from the defaults.",
         "in 1.38 pieces on average",
+        "hole_addition 250 18 the proposal makes a hole in an object",
+        "merge 13 12 345 the proposal joins objects",
+        "Warping mistakes of the fused map",
+        "object deletion, the proposal loses an object.",
     ],
 )
 def test_page_shows(page: Page, text: str) -> None:
@@ -347,14 +358,23 @@ def test_pictures_are_layers_over_one_em(page: Page) -> None:
     pictures = [one for one in images if one.get("preserveaspectratio") == "none"]
     bases = [one for one in pictures if "id" in one]
     assert [one["id"] for one in bases] == ["em-1", "em-2"]
-    assert len(pictures) == 2 * 6
+    assert len(pictures) == 2 * 7
     uses = [one["href"] for one in page.named("use") if one.get("href", "").startswith("#em-")]
-    assert uses == ["#em-1"] * 5 + ["#em-2"] * 5
+    assert uses == ["#em-1"] * 6 + ["#em-2"] * 6
     encoded = bases[0]["href"].removeprefix("data:image/png;base64,")
     decoded = np.asarray(Image.open(BytesIO(base64.b64decode(encoded))))
     assert np.array_equal(decoded, overlay().em)
     assert (bases[0]["width"], bases[0]["height"]) == ("240.0", "192.0")
     assert "50 nm" in page.text
+
+
+def test_mistakes_have_a_legend_where_they_are_shown(html: str) -> None:
+    for kind, (red, green, blue) in MISTAKE_COLOURS.items():
+        key = rf'rgb\({red}, {green}, {blue}\)"></span>{kind.replace("_", " ")}, {MISTAKES[kind]}'
+        assert re.search(key, html)
+    bare = tuple(replace(one, mistakes=None) for one in everything().overlays)
+    assert "each a square around its pixel" in html
+    assert "each a square around its pixel" not in render(replace(everything(), overlays=bare))
 
 
 def test_parts_that_are_absent_say_why() -> None:

@@ -193,7 +193,7 @@ def test_sections_to_be_evaluated_are_not_calibrated_on(
         training={"volumes": [other(tmp_path, elsewhere)]},
     )
     if shared:
-        with pytest.raises(DcanError, match=r'sections is "2:4".*section 3 \(training.volumes\)'):
+        with pytest.raises(DcanError, match=r'sections is "2:4".*section 3 \(validation\)'):
             prepared(space)
     else:
         assert len(Validation(prepared(space)).sections) == 1

@@ -14,9 +14,11 @@ from dcan.errors import DcanError
 from dcan.geometry import Box, Triple
 from dcan.storage.sources.hierarchy import give_dataset
 from dcan.storage.sources.spec import (
+    ANY,
     Kind,
     check_inside,
     check_piece,
+    last_three,
     native,
     reading,
     volume_shape,
@@ -31,6 +33,7 @@ class Hdf5Source:
     dataset: str
     shape: Triple
     dtype: np.dtype[Any]
+    piece: Triple = ANY
 
     def read(self, box: Box) -> NDArray[Any]:
         """See `Source.read`."""
@@ -68,7 +71,8 @@ def open_hdf5(path: Path, dataset: str | None) -> Hdf5Source:
             raise DcanError(f"{what} holds no data: it was declared and never written")
         chunk = held.chunks or (0,)
         check_piece(what, prod(chunk) * held.dtype.itemsize, path.stat().st_size)
-        return Hdf5Source(path, held.name, shape, native(held.dtype))
+        piece = last_three(held.chunks) if held.chunks else ANY
+        return Hdf5Source(path, held.name, shape, native(held.dtype), piece)
 
 
 def _hdf5_dataset(path: Path, file: Any, dataset: str | None) -> Any:
@@ -99,6 +103,7 @@ class NumpySource:
     path: Path
     shape: Triple
     dtype: np.dtype[Any]
+    piece: Triple = ANY
 
     def read(self, box: Box) -> NDArray[Any]:
         """See `Source.read`."""
@@ -129,6 +134,7 @@ class PhantomSource:
     shape: Triple
     seed: int
     kind: Kind
+    piece: Triple = ANY
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -79,6 +79,11 @@ def _check_type(spec: SourceSpec, dtype: np.dtype[Any], kind: Kind) -> None:
             f"{spec.path!r} holds {dtype}: a map of probabilities is uint8 (0 to 255) or floating "
             "point (0 to 1), convert it"
         )
+    if kind == "proposal" and dtype not in (np.bool_, np.uint8, np.uint16) and dtype.kind != "f":
+        raise DcanError(
+            f"{spec.path!r} holds {dtype}: a proposal for sections is bool, uint8, uint16 or "
+            "floating point (0 to 1), convert it"
+        )
     if kind == "labels" and dtype.kind not in "uib":
         raise DcanError(
             f"{spec.path!r} holds {dtype}: labels are integers or bool, convert them without loss"
@@ -100,6 +105,11 @@ class NaturalLabels:
     def dtype(self) -> np.dtype[Any]:
         """As stored: a signed integer type."""
         return self.source.dtype
+
+    @property
+    def piece(self) -> Triple:
+        """As of the source."""
+        return self.source.piece
 
     def read(self, box: Box) -> NDArray[Any]:
         """See `Source.read`; raises DcanError at a negative label."""

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from dcan.errors import DcanError
 from dcan.geometry import Box, Triple
 
-Kind = Literal["image", "labels", "map"]
+Kind = Literal["image", "labels", "map", "proposal"]
 
 PIECE_BOUND = 1 << 30
 """Bytes that a section, strip, tile or chunk may declare without being looked at."""
+
+ANY: Triple = (1, 1, 1)
+"""The `Source.piece` of a source of which any box can be read by itself."""
 
 RATIO_BOUND = 1 << 15
 """The most that the compressors of these formats reach: a Zstandard block of one repeated byte
@@ -51,7 +54,12 @@ class Source(Protocol):
     @property
     def dtype(self) -> np.dtype[Any]:
         """uint8 or uint16 for images, an integer type or bool for labels, uint8 or floating point
-        for maps; native byte order."""
+        for maps, bool, uint8, uint16 or floating point for proposals; native byte order."""
+        ...
+
+    @property
+    def piece(self) -> Triple:
+        """The voxels that are decoded at once: boxes cut along its multiples decode none twice."""
         ...
 
     def read(self, box: Box) -> NDArray[Any]:
@@ -102,6 +110,12 @@ def volume_shape(what: str, shape: Sequence[int]) -> Triple:
             f"{what} has shape {tuple(shape)}: give one channel with non-empty axes (z, y, x)"
         )
     return sizes[0], sizes[1], sizes[2]
+
+
+def last_three(sizes: Sequence[int]) -> Triple:
+    """(z, y, x) of sizes along the axes of an array whose `volume_shape` is the volume's."""
+    z, y, x = (1, 1, *sizes)[-3:]
+    return int(z), int(y), int(x)
 
 
 @contextmanager

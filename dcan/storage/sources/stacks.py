@@ -108,6 +108,11 @@ class Stack:
         """In native byte order."""
         return self.sections[0].dtype
 
+    @property
+    def piece(self) -> Triple:
+        """A section; of a tiled one its tiles, which are kept for a while."""
+        return 1, *self.sections[0].size
+
     def read(self, box: Box) -> NDArray[Any]:
         """See `Source.read`."""
         check_inside(box, self.shape)

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from dcan.errors import DcanError
 from dcan.geometry import Box, Triple
 from dcan.storage.sources.hierarchy import Level, find_level
-from dcan.storage.sources.spec import check_inside, check_piece, native, reading, volume_shape
+from dcan.storage.sources.spec import (
+    check_inside,
+    check_piece,
+    last_three,
+    native,
+    reading,
+    volume_shape,
+)
 
 CODECS = frozenset(
     [
@@ -62,6 +69,11 @@ class ZarrSource:
     def files(self) -> tuple[Path, ...]:
         """The metadata files and every file of the array."""
         return self.level.files()
+
+    @property
+    def piece(self) -> Triple:
+        """A chunk, not the shard that it may be in."""
+        return last_three(self.array.chunks)
 
 
 def open_zarr(root: Path, dataset: str | None) -> ZarrSource:
