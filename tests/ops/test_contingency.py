@@ -67,7 +67,12 @@ def test_more_pairs_than_the_hash_starts_with(truths, proposals):
     random = np.random.default_rng(1)
     truth = np.repeat(random.integers(0, truths, 20_000, np.uint64), 2)
     proposal = np.repeat(random.integers(0, proposals, 20_000, np.uint64), 2)
-    assert cells(contingency.count(truth, proposal)) == slow(truth, proposal)
+    table = contingency.count(truth, proposal)
+    assert cells(table) == slow(truth, proposal)
+    met = {}
+    for index, pair in enumerate(zip(truth.tolist(), proposal.tolist(), strict=True)):
+        met.setdefault(pair, index)
+    assert table.first.tolist() == [first for _, first in sorted(met.items())]
 
 
 def test_views_and_foreign_byte_orders_are_read_in_raster_order():

@@ -29,6 +29,7 @@ from dcan.ops.definitions import MISTAKES
 from dcan.ops.metrics import THRESHOLDS, score_stack, volume_scores, worst
 from dcan.ops.warping import Mistake, mistakes
 from dcan.steps import score_sections, score_volume
+from dcan.steps.score import few_values
 from dcan.steps.score_sections import Pair
 from dcan.steps.score_volume import boxes
 from dcan.storage.sources import SourceSpec, open_source
@@ -443,9 +444,15 @@ def test_labels_that_may_be_a_map_are_said(say: Say, tmp_path: Path, proposal: A
     assert "is taken for labels too" in remark
 
 
-def test_a_binary_stack_is_told_by_all_its_sections(say: Say, tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [1 << 23, 50])
+def test_a_binary_stack_is_told_by_all_its_voxels(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(score_volume, "BOX_VOXELS", most)
     late = BINARY.copy()
     late[1, 11, 11] = 9
-    assert record(say(saved(tmp_path / "l.npy", BINARY), saved(tmp_path / "p.npy", late), "--json"))
+    labels, found = saved(tmp_path / "l.npy", BINARY), saved(tmp_path / "p.npy", late)
+    assert few_values(open_source(SourceSpec(str(labels)), "labels")) == {0, 255}
+    assert few_values(open_source(SourceSpec(str(found)), "labels")) is None
     pair = saved(tmp_path / "late.npy", late), saved(tmp_path / "late2.npy", late.astype(int))
     assert record(say(*pair, "--json"))["dimensions"] == 3
