@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from dcan.errors import DcanError
+from dcan.net.augment import DISTURBANCES
 from dcan.net.networks import layout
 from dcan.net.train import Record, train
+from dcan.report import records
 from dcan.steps import train as steps
 from dcan.steps.calibrate import calibrate, predictor, resolve_device
 from dcan.steps.recipes import Machine, architecture, recipe
+from dcan.steps.report_training import training
 from dcan.steps.train import train_member, weights
 from dcan.steps.workspace import Workspace
 from dcan.storage.checkpoints import Meta, load_weights
@@ -31,16 +34,20 @@ TRAINING = {
 def labelled(make: Make, tmp_path: Path) -> Make:
     """A prepared workspace with noise for image and truth."""
 
-    def workspace(**training: Any) -> Workspace:
+    def workspace(**given: Any) -> Workspace:
         np.save(tmp_path / "labels.npy", (noise(4, 24, 24, seed=1) > 60) * np.uint8(255))
         truth = {
             "source": str(tmp_path / "labels.npy"),
             "kind": "membranes",
             "sections": "0:4",
         }
-        model = training.pop("model", {"width": 2})
-        given = {"truth": truth, "training": {**TRAINING, **training}, "model": model}
-        return prepared(make(noise(4, 24, 24), prediction={"tile": 32, "threads": 1}, **given))
+        sections = {
+            "truth": truth,
+            "model": given.pop("model", {"width": 2}),
+            "training": {**TRAINING, **given},
+            "prediction": {"tile": 32, "threads": 1},
+        }
+        return prepared(make(noise(4, 24, 24), **sections))
 
     return workspace
 
@@ -125,11 +132,11 @@ def test_the_configuration_decides_the_network_and_the_rule(make: Make) -> None:
         **{"width": 3, "heads": ["C1", "C3"], "head": "convolve", "inner": 5},
         "deconvolution": "random",
     }
-    training = {
+    rule = {
         **{"rule": "paper", "learning_rate": 0.5, "weight_decay": 0, "auxiliary": False},
         **{"discount_periods": 4, "discount_floor": 0.5, "average": 0.25, "workers": 3, "seed": 7},
     }
-    space = make(noise(2, 16, 16), model=model, training=training)
+    space = make(noise(2, 16, 16), model=model, training=rule)
     found = recipe(space, 2, Machine("cpu", "bfloat16"))
     shape = architecture(space)
     assert (shape.width, shape.heads, shape.head, shape.inner) == (3, ("C1", "C3"), "convolve", 5)
@@ -171,3 +178,25 @@ def test_a_record_has_what_the_report_asks_for(labelled: Make) -> None:
     kept = {*rows[0], "seconds", "busy"}
     assert kept == set(Record.__dataclass_fields__) - {"state"}
     assert list(rows[0]["heads"]) == ["C1", "C2", "C3"]
+
+
+def test_the_report_shows_each_disturbance_and_the_network_that_is_kept(labelled: Make) -> None:
+    space = labelled(augmentation={"blur": 0, "folds": 0.5})
+    train_member(space, 0)
+    weights(space)
+    found = training(space)
+    assert isinstance(found, records.Training)
+    assert {"none", "turns", *DISTURBANCES} - {"blur"} == {row.name for row in found.samples}
+    assert all(image.shape == (96, 96) for row in found.samples for image in row.images)
+    plain, folded = (next(r for r in found.samples if r.name == n) for n in ("none", "folds"))
+    assert not any((target == 2).any() for target in plain.targets)
+    assert all((target == 2).any() for target in folded.targets)
+    (member,) = found.members
+    best = min((r for r in member.records if r.rand_error is not None), key=order)
+    assert member.chosen_step == best.step
+
+
+def order(record: records.TrainingRecord) -> tuple[float, float]:
+    assert record.rand_error is not None
+    assert record.validation is not None
+    return record.rand_error, record.validation
