@@ -24,7 +24,10 @@ def test_samples_stand_side_by_side_with_their_targets_tinted() -> None:
     membrane, neurite, unknown = (seen[:, k * (256 + GAP) :][:, :256] for k in range(3))
     assert np.abs(neurite[..., :3] - ramp[..., None]).max() <= 3
     for part, tint in ((membrane, MEMBRANE_COLOUR), (unknown, TINTS[UNKNOWN])):
-        assert np.abs(part[..., :3] - (2 * ramp[..., None] + np.array(tint)) / 3).max() <= 3
+        assert (
+            np.abs(part[..., :3] - (2 * ramp[..., None].astype(int) + np.array(tint)) / 3).max()
+            <= 3
+        )
     assert (seen[:, 256 : 256 + GAP, 3] == 0).all()
     assert (np.concatenate([membrane, neurite, unknown])[..., 3] == 255).all()
 
