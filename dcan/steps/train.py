@@ -29,6 +29,7 @@ from dcan.storage.checkpoints import (
     save_state,
     save_weights,
 )
+from dcan.storage.events import Events
 from dcan.storage.objects import Stored, seal_file, write_text
 from dcan.storage.receipts import Entry, Ledger, digest
 
@@ -93,12 +94,29 @@ def _fit(space: Workspace, member: int, fingerprint: str) -> _Kept:
     sections, kept_back = (
         [_section(s) for _, s in labelled(space, validation=side)] for side in (False, True)
     )
-    for record in train(
-        architecture(space), rule, sections, kept_back, kept.state, kept.machine.device
-    ):
-        kept.add(record)
-        progress(record.step, f", loss {record.fused:.4f}, device busy {record.busy:.0%}")
+    shape, device = architecture(space), kept.machine.device
+    since = kept.state.step if kept.state else 0
+    with Events(space.root / "tensorboard" / f"member-{member}", since) as events:
+        for record in train(shape, rule, sections, kept_back, kept.state, device):
+            kept.add(record)
+            events.add(record.step, _watched(record))
+            progress(record.step, f", loss {record.fused:.4f}, device busy {record.busy:.0%}")
     return kept
+
+
+def _watched(record: Record) -> dict[str, float]:
+    """What TensorBoard shows of a record, by group and name."""
+    found = {
+        "loss/total": record.loss,
+        "loss/fused": record.fused,
+        **{f"loss/{name}": loss for name, loss in record.heads.items()},
+        "loss/validation": record.validation,
+        "validation/rand_error": record.rand_error,
+        "schedule/learning_rate": record.learning_rate,
+        "schedule/w_c": record.discount,
+        "machine/busy": record.busy,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def train_member(space: Workspace, member: int) -> None:

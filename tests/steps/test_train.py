@@ -23,6 +23,7 @@ from dcan.steps.workspace import Workspace
 from dcan.storage.checkpoints import Meta, load_weights
 from tests.steps.conftest import Make, noise
 from tests.steps.test_truth import prepared
+from tests.storage.test_events import read
 
 TRAINING = {
     **{"steps": 4, "crop": 16, "batch": 1, "threads": 1},
@@ -200,3 +201,19 @@ def order(record: records.TrainingRecord) -> tuple[float, float]:
     assert record.rand_error is not None
     assert record.validation is not None
     return record.rand_error, record.validation
+
+
+def test_tensorboard_gets_the_curve_of_every_start(
+    labelled: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = labelled()
+    kill(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        train_member(space, 0)
+    monkeypatch.setattr(steps, "train", train)
+    train_member(space, 0)
+    files = sorted((space.root / "tensorboard" / "member-0").iterdir(), key=lambda p: p.suffix)
+    events = [[e for e in read(path) if e.HasField("summary")] for path in files]
+    assert [sorted({e.step for e in part}) for part in events] == [[1, 2], [3, 4]]
+    tags = {e.summary.value[0].tag for e in events[0]}
+    assert {"loss/fused", "loss/C3", "loss/validation", "validation/rand_error"} <= tags
