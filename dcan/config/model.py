@@ -190,6 +190,8 @@ class Training(Strict):
     augmentation: Augmentation = Augmentation()
     threads: Annotated[StrictInt, Field(ge=1, le=1024)] = 2
     """Compute threads; part of the result, so not the job's `threads`."""
+    start_from: Line | None = None
+    """Weights to start from, as `model.weights`; null: drawn ones."""
     workers: Annotated[StrictInt, Field(ge=0, le=256)] | Auto = "auto"
     """Threads that make samples ahead; no part of the result."""
     checkpoint_every: Count = 100

@@ -18,6 +18,7 @@ from dcan.net.networks import layout, reach
 from dcan.net.state import TrainingState
 from dcan.net.train import Record, train
 from dcan.steps.recipes import Machine, architecture, recipe
+from dcan.steps.starting import checkpoints, start_of, starts
 from dcan.steps.truth import Labelled, labelled
 from dcan.steps.vouching import Progress, check_inputs, vouch, working
 from dcan.steps.workspace import Workspace
@@ -86,7 +87,7 @@ def _plain(record: Record) -> dict[str, Any]:
 def _fit(space: Workspace, member: int, fingerprint: str) -> _Kept:
     """Train to the end, keeping a state to go on from."""
     path = space.root / "models" / f"member-{member}.state.safetensors"
-    kept = _Kept(path, fingerprint, Machine.found(space))
+    kept = _Kept(path, fingerprint, Machine.found(space), start_of(space, member))
     kept.read()
     rule = recipe(space, member, kept.machine)
     _log.info("train: %s, %s, %d workers", kept.machine.device, rule.precision, rule.workers)
@@ -119,11 +120,17 @@ def _watched(record: Record) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _ledger(space: Workspace) -> Ledger:
+    """The ledger of training; it depends on the content of what is started from, too."""
+    start = starts(space)
+    return space.ledger("train", **({"start": [s.sha256 for s in start]} if start else {}))
+
+
 def train_member(space: Workspace, member: int) -> None:
     """Train one network of the ensemble; a killed training goes on from its last state."""
     with working(space, "train", f"member-{member}"):
         check_inputs(space, "truth")
-        ledger = space.ledger("train")
+        ledger = _ledger(space)
         ledger.begin()
         key = f"member-{member}"
         if key not in ledger.entries():
@@ -147,7 +154,7 @@ def _write(space: Workspace, member: int, kept: _Kept) -> tuple[Stored, ...]:
         step=state.best_step,
         validation_loss=state.best_loss,
         validation_rand_error=state.best_rand,
-        sections=tuple(h for h, _ in labelled(space, validation=False)),
+        sections=_learned(space, member),
         halo=-(-reach(shape) // STRIDE) * STRIDE,
         versions={
             "dcan": __version__,
@@ -162,30 +169,20 @@ def _write(space: Workspace, member: int, kept: _Kept) -> tuple[Stored, ...]:
     return seal_file(space.root, weights), seal_file(space.root, records)
 
 
-def given(space: Workspace) -> list[Path]:
-    """The files that `model.weights` names; empty when the network is to be trained."""
-    named = space.config.model.weights
-    if named is None:
-        return []
-    path = Path(named)
-    shipped = Path(__file__).parents[2] / "models" / f"{named}.safetensors"
-    if path.is_dir():
-        files = sorted(p for p in path.glob("*.safetensors") if ".state." not in p.name)
-    else:
-        files = [p for p in (path, shipped) if p.is_file()][:1]
-    if not files:
-        raise DcanError(
-            f"model.weights is {named!r}: no checkpoint, no folder of checkpoints and no name in "
-            "models/: give one of these, or null to train"
-        )
-    return files
+def _learned(space: Workspace, member: int) -> tuple[str, ...]:
+    """Hashes of the sections trained on, also of those behind what it started from."""
+    own = [sha256 for sha256, _ in labelled(space, validation=False)]
+    start = starts(space)
+    before = start[member % len(start)].meta.sections if start else ()
+    return tuple(dict.fromkeys([*own, *before]))
 
 
 def weights(space: Workspace) -> None:
     """Vouch for the members: those that were trained, or those that are given."""
     with working(space, "train", "weights"):
-        files = given(space)
-        ledger: Ledger | None = None if files else space.ledger("train")
+        named = space.config.model.weights
+        files = checkpoints(named, "model.weights") if named else []
+        ledger: Ledger | None = None if files else _ledger(space)
         entries: list[Entry] = []
         if ledger:
             found = ledger.entries()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from dcan.errors import DcanError
 from dcan.net.augment import DISTURBANCES
@@ -20,7 +22,7 @@ from dcan.steps.recipes import Machine, architecture, recipe
 from dcan.steps.report_training import training
 from dcan.steps.train import train_member, weights
 from dcan.steps.workspace import Workspace
-from dcan.storage.checkpoints import Meta, load_weights
+from dcan.storage.checkpoints import Meta, load_weights, save_weights
 from tests.steps.conftest import Make, noise
 from tests.steps.test_truth import prepared
 from tests.storage.test_events import read
@@ -217,3 +219,52 @@ def test_tensorboard_gets_the_curve_of_every_start(
     assert [sorted({e.step for e in part}) for part in events] == [[1, 2], [3, 4]]
     tags = {e.summary.value[0].tag for e in events[0]}
     assert {"loss/fused", "loss/C3", "loss/validation", "validation/rand_error"} <= tags
+
+
+def starting(space: Workspace, path: Path, **more: Any) -> Workspace:
+    given = space.config.training.model_copy(update={"start_from": str(path), **more})
+    return Workspace.of(space.config.model_copy(update={"training": given}))
+
+
+def test_a_training_starts_from_given_weights_and_knows_their_sections(
+    labelled: Make, tmp_path: Path
+) -> None:
+    first = labelled(seed=3)
+    trained(first)
+    ready = tmp_path / "ready.safetensors"
+    (first.root / "models" / "member-0.safetensors").rename(ready)
+    loaded = load_weights(ready, layout)
+    strange = "e" * 64
+    meta = loaded.meta.model_copy(update={"sections": (*loaded.meta.sections, strange)})
+    save_weights(ready, loaded.tensors, meta)
+    # a rate of next to nothing leaves what it started from
+    still = starting(first, ready, learning_rate=1e-12, average=0.0)
+    train_member(still, 0)
+    kept = load_weights(still.root / "models" / "member-0.safetensors", layout)
+    for name, tensor in kept.tensors.items():
+        torch.testing.assert_close(tensor, loaded.tensors[name])
+    assert kept.meta.sections == meta.sections
+    weights(still)
+    assert strange in still.learned
+    # other weights under the same path are another training
+    save_weights(ready, {n: 2 * t for n, t in loaded.tensors.items()}, meta)
+    train_member(still, 0)
+    again = load_weights(still.root / "models" / "member-0.safetensors", layout)
+    torch.testing.assert_close(
+        again.tensors["stages.0.0.weight"], 2 * loaded.tensors["stages.0.0.weight"]
+    )
+
+
+def test_weights_of_another_network_are_no_start(labelled: Make, tmp_path: Path) -> None:
+    first = labelled()
+    trained(first)
+    own = first.root / "models" / "member-0.safetensors"
+    path = Path(shutil.copy(own, tmp_path))
+    model = first.config.model.model_copy(update={"width": 3})
+    wider = first.config.model_copy(update={"model": model})
+    with pytest.raises(DcanError, match=r"training.start_from is .*'width': 2.*'width': 3.*change"):
+        train_member(starting(Workspace.of(wider), path), 0)
+    with pytest.raises(DcanError, match=r"training.start_from is .* would write over"):
+        train_member(starting(first, own.parent), 0)
+    with pytest.raises(DcanError, match=r"training.start_from is .*nowhere.*no checkpoint"):
+        train_member(starting(first, tmp_path / "nowhere"), 0)

@@ -46,9 +46,13 @@ def test_where_it_cannot_write_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DcanError, match=r"cannot write .*file/member-0: Not a directory"):
         Events(tmp_path / "file" / "member-0", 0)
-    with pytest.raises(DcanError, match=r"cannot write .*full: No space left"):  # noqa: SIM117
-        with Events(tmp_path / "full", 0) as events:
-            writer = events._file._py_recordio_writer
-            writer._writer.close()
-            writer._writer = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
-            events.add(1, {"loss/total": 1.0})
+    with pytest.raises(DcanError, match=r"cannot write .*full: No space left"):
+        fill(tmp_path / "full")
+
+
+def fill(folder: Path) -> None:
+    with Events(folder, 0) as events:
+        writer = events._file._py_recordio_writer
+        writer._writer.close()
+        writer._writer = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
+        events.add(1, {"loss/total": 1.0})
