@@ -27,7 +27,7 @@ from dcan.steps.calibrate import Validation, calibrate, predictor, resolve_devic
 from dcan.steps.comparing import table
 from dcan.steps.probe import probe
 from dcan.steps.sources import hints, opened
-from dcan.steps.train import train_member, weights
+from dcan.steps.train import members, train_member, weights
 from dcan.steps.truth import fingerprint_of, truth
 from dcan.steps.vouching import Progress, remembered
 from dcan.steps.workspace import Workspace
@@ -102,16 +102,17 @@ def _run(space: Workspace) -> dict[str, Any]:
 
 
 def _cost(space: Workspace) -> dict[str, Any]:
-    """What training took, and where it was best, of the first member."""
+    """What the first member is and what its training took."""
+    kept = members(space)[0]
     path = Path(space.receipt("train").values["members"][0])
     rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text("utf-8").splitlines()]
-    judged = [row for row in rows if row["validation"] is not None]
-    least = min(judged, key=lambda row: (row["rand_error"] or 0.0, row["validation"]), default=None)
+    seconds = sum(row["seconds"] for row in rows)
     return {
-        "seconds_per_step": sum(row["seconds"] for row in rows) / space.config.training.steps,
-        "busy": sum(row["busy"] * row["seconds"] for row in rows)
-        / sum(row["seconds"] for row in rows),
-        "best_step": least["step"] if least else rows[-1]["step"],
+        "parameters": sum(tensor.numel() for tensor in kept.tensors.values()),
+        "precision": kept.meta.recipe["precision"],
+        "seconds_per_step": seconds / space.config.training.steps,
+        "busy": sum(row["busy"] * row["seconds"] for row in rows) / seconds,
+        "best_step": kept.meta.step,
     }
 
 

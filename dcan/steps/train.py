@@ -150,7 +150,7 @@ def _write(space: Workspace, member: int, kept: _Kept) -> tuple[Stored, ...]:
         raise DcanError(f"training.steps is {space.config.training.steps}: give 1 or more")
     meta = Meta(
         architecture=shape.plain(),
-        recipe=json.loads(json.dumps(asdict(recipe(space, member, kept.machine)))),
+        recipe=recipe(space, member, kept.machine).plain(),
         step=state.best_step,
         validation_loss=state.best_loss,
         validation_rand_error=state.best_rand,

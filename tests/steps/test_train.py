@@ -102,6 +102,17 @@ def test_killed_at_any_step_and_begun_again_the_weights_are_the_same(
     assert trained(space) == (whole, curve)
 
 
+def test_workers_and_checkpoints_leave_no_trace_in_the_weights(
+    labelled: Make, tmp_path: Path
+) -> None:
+    files = []
+    for workers, every in ((0, 1), (3, 2)):
+        space = labelled(workers=workers, checkpoint_every=every, average=0.9)
+        files.append(trained(space)[0])
+        space.root.rename(tmp_path / f"results-{workers}")
+    assert files[0] == files[1]
+
+
 def test_auto_goes_on_in_the_precision_that_it_began_in(
     labelled: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
