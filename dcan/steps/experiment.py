@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dcan.config import STAGES, Config
 from dcan.config.experiment import load_experiment
+from dcan.config.model import Evaluation, Truth
 from dcan.errors import DcanError
 from dcan.geometry import Box
 from dcan.net.normalise import histogram, section_table
@@ -50,12 +51,15 @@ def experiment(file: str, *, held_out: bool = False) -> str:
     Raises DcanError: an impossible experiment, or held-out sections are asked for and none given.
     """
     found, runs = load_experiment(file)
-    count = sum(map(len, runs.values()))
+    every = [config for seeds in runs.values() for config in seeds.values()]
+    if held_out:
+        for config in every:
+            _scored(config)
     records: dict[str, list[dict[str, Any]]] = {}
     for name, seeds in runs.items():
         for seed, config in seeds.items():
             done = sum(map(len, records.values()))
-            _log.info("experiment: %s, seed %d (%d of %d)", name, seed, done + 1, count)
+            _log.info("experiment: %s, seed %d (%d of %d)", name, seed, done + 1, len(every))
             records.setdefault(name, []).append({"seed": seed, **_result(config, held_out)})
     folder = Path(config.output)
     what = "held-out" if held_out else "results"
@@ -127,11 +131,19 @@ def _scores(space: Workspace, truths: Array, maps: list[NDArray[np.uint8]]) -> d
     return found
 
 
+def _scored(config: Config) -> tuple[Truth, Evaluation]:
+    """The labels and the held-out sections. Raises DcanError: one of them is not there."""
+    if config.truth is None or config.evaluation is None:
+        raise DcanError(
+            "--held-out, but the base has no truth or no evaluation: give both, of sections that "
+            "nothing is trained or chosen on"
+        )
+    return config.truth, config.evaluation
+
+
 def _held_out(space: Workspace) -> dict[str, Any]:
     """The metrics of the held-out sections, which chose nothing."""
-    given, evaluation = space.config.truth, space.config.evaluation
-    if given is None or evaluation is None:
-        raise DcanError("the base has no truth or no evaluation: give both to score held-out ones")
+    given, evaluation = _scored(space.config)
     held, source = HeldOut(space, given, evaluation), opened(space.config, "volume")
     network = predictor(space)
     _, height, width = source.shape

@@ -174,5 +174,6 @@ def test_a_base_that_trains_nothing_is_refused(write: Write, base: dict[str, Any
 
 
 def test_held_out_sections_must_be_there(write: Write) -> None:
-    with pytest.raises(DcanError, match="no truth or no evaluation"):
+    with pytest.raises(DcanError, match="the base has no truth or no evaluation"):
         experiment(write({"evaluation": None}, runs=[{"name": "a"}], seeds=[0]), held_out=True)
+    assert not Path("results").exists()
