@@ -25,6 +25,7 @@ from dcan.config.values import (
     Missing,
     Name,
     Number,
+    Part,
     Sections,
     Shape,
     Thousandths,
@@ -125,6 +126,39 @@ class Evaluation(Strict):
     sections: Sections
 
 
+class Augmentation(Strict):
+    """How far training samples are changed; 0 switches a disturbance off."""
+
+    often: Part = 0.5
+    """Probability of each of elastic, scale, rotation, gamma, blur and noise in a sample."""
+    turns: StrictBool = True
+    """Flips and quarter turns."""
+    elastic: Annotated[Number, Field(ge=0, le=32)] = 4.0
+    """Deviation of the displacement at nodes 48 pixels apart, pixels."""
+    scale: Annotated[Number, Field(ge=0, le=1)] = 0.1
+    """Most change of the scale, in doublings."""
+    rotation: Annotated[Number, Field(ge=0, le=180)] = 10.0
+    """Most turn, degrees."""
+    contrast: Part = 0.25
+    """Most relative change of every sample."""
+    brightness: Annotated[Number, Field(ge=0, le=4)] = 0.25
+    """Most change of every sample, in the section's deviation."""
+    gamma: Annotated[Number, Field(ge=0, le=4)] = 0.5
+    """Most change of gamma, in doublings."""
+    blur: Annotated[Number, Field(ge=0, le=16)] = 1.0
+    """Most deviation of a Gaussian, pixels."""
+    noise: Annotated[Number, Field(ge=0, le=4)] = 0.25
+    """Most deviation, in the section's."""
+    dark: Part = 0.05
+    """Probability of a dark patch in a sample."""
+    missing: Part = 0.05
+    """Probability of a patch without tissue, whose target is unknown."""
+    folds: Part = 0.05
+    """Probability of a fold, whose target is unknown."""
+    gaps: Part = 0.1
+    """Probability of membrane that fades in a few places, and is there in the target."""
+
+
 class Training(Strict):
     """The training of the network."""
 
@@ -155,8 +189,11 @@ class Training(Strict):
     crop: Annotated[StrictInt, Field(ge=16, le=4096, multiple_of=8)] = 256
     """Side of a training sample, pixels."""
     batch: Annotated[StrictInt, Field(ge=1, le=1024)] = 4
+    augmentation: Augmentation = Augmentation()
     threads: Annotated[StrictInt, Field(ge=1, le=1024)] = 2
     """Compute threads; part of the result, so not the job's `threads`."""
+    start_from: Line | None = None
+    """Weights to start from, as `model.weights`; null: drawn ones."""
     workers: Annotated[StrictInt, Field(ge=0, le=256)] | Auto = "auto"
     """Threads that make samples ahead; no part of the result."""
     checkpoint_every: Count = 100

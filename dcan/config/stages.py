@@ -57,7 +57,7 @@ STAGES: dict[str, Stage] = {
             *("training.discount_floor", "training.average", "training.precision"),
             *("training.crop", "training.batch", "training.threads", "training.validate_every"),
             *("model.kind", "model.width", "model.heads", "model.head", "model.inner"),
-            "model.deconvolution",
+            *("model.deconvolution", "training.augmentation", "training.start_from"),
         ),
     ),
     "resolve": Stage(version=1, keys=("prediction.device", "prediction.threads")),

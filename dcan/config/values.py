@@ -77,6 +77,7 @@ Sections = Annotated[
 ]
 Missing = Annotated[list[Index], AfterValidator(_sections_once)]
 Thousandths = Annotated[Number, Field(ge=0, le=1), AfterValidator(_thousandths)]
+Part = Annotated[Number, Field(ge=0, le=1)]
 Auto = Literal["auto"]
 Heads = Annotated[list[Literal["C1", "C2", "C3"]], AfterValidator(_heads)]
 Shape = tuple[Count, Count, Count]

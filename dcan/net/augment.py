@@ -1,12 +1,14 @@
 """Training samples: a crop of a section, moved and disturbed as sections differ in the field.
 
 Everything drawn comes from one generator, made from (seed, step, index) alone: the sample is
-the same whoever makes it, in whatever order.
+the same whoever makes it, in whatever order. Each disturbance draws from a generator of its
+own, so that another strength of one leaves the others as they were.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.random import Generator, Philox, SeedSequence
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dcan.net import defects, intensity, warp
 from dcan.net.windows import reflect
 
 Floats = NDArray[np.float32]
@@ -34,25 +37,39 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """How far samples are changed. All 0 leaves flips and quarter turns only.
+    """How far samples are changed.
 
-    `elastic`: deviation of the displacement at the nodes, pixels; `spacing`: between nodes.
-    `contrast`: most relative change. `brightness`, `noise`: of the section's deviation.
-    `gamma`: most change of its logarithm to base 2. `blur`: most deviation, pixels. Elastic,
-    gamma, noise and blur each change a sample with probability `often`.
+    `often`: the probability of each of elastic, scale, rotation, gamma, blur and noise; contrast
+    and brightness change every sample. `turns`: flips and quarter turns. `elastic`: deviation of
+    the displacement, pixels. `scale`: most change of the scale's logarithm to base 2. `rotation`:
+    most degrees. `contrast`: most relative change. `brightness`, `noise`: of the section's
+    deviation. `gamma`: most change of its logarithm to base 2. `blur`: most deviation, pixels.
+    `dark`, `missing`, `folds`, `gaps`: the probability of one in a sample.
     """
 
+    often: float = 0.5
+    turns: bool = True
     elastic: float = 4.0
-    spacing: int = 48
+    scale: float = 0.1
+    rotation: float = 10.0
     contrast: float = 0.25
     brightness: float = 0.25
     gamma: float = 0.5
-    noise: float = 0.25
     blur: float = 1.0
-    often: float = 0.5
+    noise: float = 0.25
+    dark: float = 0.05
+    missing: float = 0.05
+    folds: float = 0.05
+    gaps: float = 0.1
 
 
 DEFAULT = Strength()
+OCCASIONAL = ("elastic", "scale", "rotation", "gamma", "blur", "noise")
+DEFECTS = ("dark", "missing", "folds", "gaps")
+DISTURBANCES = (*OCCASIONAL[:3], "contrast", "brightness", *OCCASIONAL[3:], *DEFECTS)
+OFF = dataclasses.replace(DEFAULT, turns=False, **dict.fromkeys(DISTURBANCES, 0))
+
+_DRAWS = ("place", "turns", *DISTURBANCES)
 
 
 def stream(seed: int, step: int, index: int) -> Generator:
@@ -66,35 +83,54 @@ def sample(
     """A sample of `crop` x `crop` pixels of one section; large sections are drawn more often.
 
     Beyond a section's edge em and target are reflected, half-sample symmetric. The target
-    moves with the image, by the nearest pixel; intensities change the image alone.
+    moves with the image, by the nearest pixel; intensities, dark patches and gaps in membranes
+    change the image alone; where tissue is missing or folded the target is unknown.
     """
+    draws = dict(zip(_DRAWS, rng.spawn(len(_DRAWS)), strict=True))
+    given = {name: getattr(strength, name) for name in DISTURBANCES}
+    drawn = {name: _drawn(given[name], name, draws[name], strength.often) for name in given}
     areas = np.array([section.em.size for section in sections], np.float64)
-    section = sections[int(rng.choice(len(sections), p=areas / areas.sum()))]
-    em, target = _place(section, rng, crop, strength)
-    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-    em, target = np.rot90(em, turns), np.rot90(target, turns)
-    if flip:
-        em, target = em[:, ::-1], target[:, ::-1]
-    return Section(_intensity(em, rng, strength), np.ascontiguousarray(target))
+    number = int(draws["place"].choice(len(sections), p=areas / areas.sum()))
+    em, target = _place(sections[number], draws, crop, drawn)
+    if strength.turns:
+        turns, flip = int(draws["turns"].integers(4)), bool(draws["turns"].integers(2))
+        em, target = np.rot90(em, turns), np.rot90(target, turns)
+        em, target = (em[:, ::-1], target[:, ::-1]) if flip else (em, target)
+    em = np.ascontiguousarray(em, np.float32)
+    if drawn["gaps"]:
+        em = defects.open_gaps(em, target, draws["gaps"])
+    em = intensity.change(em, draws, drawn)
+    if drawn["dark"]:
+        em = defects.darken(em, draws["dark"])
+    if drawn["missing"]:
+        em, target = defects.remove(em, target, draws["missing"])
+    return Section(em, np.ascontiguousarray(target))
+
+
+def _drawn(strength: float, name: str, rng: Generator, often: float) -> float:
+    """The strength of a disturbance in this sample, 0 where it is not drawn."""
+    if name in DEFECTS:
+        return float(rng.random() < strength)
+    return strength if name not in OCCASIONAL or rng.random() < often else 0.0
 
 
 def _place(
-    section: Section, rng: Generator, crop: int, strength: Strength
+    section: Section, draws: dict[str, Generator], crop: int, drawn: dict[str, float]
 ) -> tuple[Floats, Labels]:
-    """The crop at a drawn place, bent when the draw says so."""
-    starts = [_start(length, rng, crop) for length in section.em.shape]
-    if rng.random() >= strength.often or strength.elastic == 0:
+    """The crop at a drawn place, bent and folded where the draw says so."""
+    starts = [_start(length, draws["place"], crop) for length in section.em.shape]
+    if not any(drawn[name] for name in ("elastic", "scale", "rotation", "folds")):
         y, x = (
             reflect(np.arange(start, start + crop), length)
             for start, length in zip(starts, section.em.shape, strict=True)
         )
         return section.em[np.ix_(y, x)], section.target[np.ix_(y, x)]
-    at = _displacement(rng, crop, strength)
-    at += np.indices((crop, crop), np.float32)
+    at, folded = warp.places(draws, crop, drawn)
     at += np.array(starts, np.float32)[:, None, None]
     # scipy's `reflect` is half-sample symmetric.
     em = ndimage.map_coordinates(section.em, at, order=1, mode="reflect")
-    return em, ndimage.map_coordinates(section.target, at, order=0, mode="reflect")
+    target = ndimage.map_coordinates(section.target, at, order=0, mode="reflect")
+    return (em, target) if folded is None else defects.fold(em, target, folded)
 
 
 def _start(length: int, rng: Generator, crop: int) -> int:
@@ -103,28 +139,18 @@ def _start(length: int, rng: Generator, crop: int) -> int:
     return -((crop - length) // 2)
 
 
-def _displacement(rng: Generator, crop: int, strength: Strength) -> Floats:
-    """(2, crop, crop): drawn at nodes, cubic between them."""
-    nodes = crop // strength.spacing + 4
-    drawn = rng.normal(0, strength.elastic, (2, nodes, nodes)).astype(np.float32)
-    grid = np.indices((crop, crop), np.float32) / strength.spacing + 1
-    bent = [ndimage.map_coordinates(axis, grid, order=3, mode="nearest") for axis in drawn]
-    return np.asarray(bent, np.float32)
+def shown(
+    section: Section, crop: int, count: int, strength: Strength = DEFAULT
+) -> Iterator[tuple[str, list[Section]]]:
+    """`count` samples of each disturbance that is switched on, alone and in each sample.
 
-
-def _intensity(em: Floats, rng: Generator, strength: Strength) -> Floats:
-    """Contrast and brightness always; gamma, blur and noise when drawn."""
-    gain, shift, power, width, level = rng.uniform(-1, 1, 5)
-    gamma, blur, noise = rng.random(3) < strength.often
-    if gamma and strength.gamma > 0:
-        # On [-4, 4] deviations as on [0, 1]: beyond lies next to nothing of a section.
-        unit = np.clip((em + 4) / 8, 0, 1).astype(np.float32)
-        em = unit ** np.float32(2 ** (power * strength.gamma)) * np.float32(8) - np.float32(4)
-    if blur and strength.blur > 0:
-        em = ndimage.gaussian_filter(em, abs(width) * strength.blur, mode="reflect")
-    em = em * np.float32(1 + gain * strength.contrast) + np.float32(shift * strength.brightness)
-    if noise and strength.noise > 0:
-        em = em + rng.standard_normal(em.shape, np.float32) * np.float32(
-            abs(level) * strength.noise
-        )
-    return np.ascontiguousarray(em, np.float32)
+    First those without any, at the places that all others have.
+    """
+    rows = {"none": OFF}
+    for name in ("turns", *DISTURBANCES):
+        value = getattr(strength, name)
+        if value:
+            alone = 1.0 if name in DEFECTS else value
+            rows[name] = dataclasses.replace(OFF, **{"often": 1.0, name: alone})  # type: ignore[arg-type]
+    for name, only in rows.items():
+        yield name, [sample([section], stream(0, 0, i), crop, only) for i in range(count)]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from dcan.net.augment import DEFAULT, Strength
 from dcan.net.networks import Start
 from dcan.net.rule import Rule, discount, named
 
 Precision = Literal["float32", "bfloat16"]
+IDLE = ("workers", "log_every", "checkpoint_every")
+"""Of a recipe, what plays no part in the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,10 @@ class Recipe:
     validate_every: int = 500
     checkpoint_every: int = 100
     strength: Strength = DEFAULT
+
+    def plain(self) -> dict[str, Any]:
+        """What decides the weights, as JSON has it."""
+        return {key: v for key, v in dataclasses.asdict(self).items() if key not in IDLE}
 
     def resolved(self) -> Rule:
         """The named rule with this recipe's own values.

@@ -25,6 +25,7 @@ from dcan.report.records import (
     Training,
     Trial,
 )
+from dcan.report.samples import row_png
 
 TRIALS = 20
 """Rows of the calibration's table: the best ones."""
@@ -68,6 +69,7 @@ def render(report: Report) -> str:
         report=report,
         charts=_charts(report),
         pictures=[_picture(o, report.volume.voxel_nm) for o in report.overlays],
+        sample_rows=_sample_rows(report.training),
         best_trials=_best_trials(report.calibration),
         best=_best_results(report.metrics),
         cautions=wording.cautions(report),
@@ -81,6 +83,21 @@ def render(report: Report) -> str:
         has_mistakes=any(overlay.mistakes is not None for overlay in report.overlays),
     )
     return wording.escape_controls(page)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePicture:
+    """The picture of a disturbance of the training samples, its extent in pixels."""
+
+    name: str
+    address: str
+    height: int
+    width: int
+
+
+def _sample_rows(training: object) -> list[SamplePicture]:
+    rows = training.samples if isinstance(training, Training) else ()
+    return [SamplePicture(row.name, _address(row_png(row)), *row.shape) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from dcan.geometry import Triple
 from dcan.report.overlays import Overlay
+from dcan.report.samples import SampleRow
 
 MAP_METRICS = ("rand_error", "warping_error", "pixel_error", "vrand_thin", "vinfo_thin")
 NEURITE_METRICS = ("adapted_rand_error", "voi_split", "voi_merge")
@@ -192,11 +193,15 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The networks trained for this volume, and the sections they learned and were chosen on."""
+    """The networks trained for this volume, and the sections they learned and were chosen on.
+
+    `samples` show what each disturbance does to them.
+    """
 
     members: tuple[Member, ...]
     sections: Sections = ()
     validation: Sections = ()
+    samples: tuple[SampleRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

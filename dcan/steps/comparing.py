@@ -9,6 +9,7 @@ from typing import Any
 Record = Mapping[str, Any]
 
 COLUMNS: dict[str, tuple[Callable[[Record], float], str]] = {
+    "M parameters": (lambda r: r["parameters"] / 1e6, ".2f"),
     "s/step": (lambda r: r["seconds_per_step"], ".3f"),
     "Rand": (lambda r: r["fused"]["rand_error"], ".4f"),
     "V_rand thin": (lambda r: r["fused"]["vrand_thin"], ".4f"),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dcan.config import STAGES, Config
 from dcan.config.experiment import load_experiment
+from dcan.config.model import Evaluation, Truth
 from dcan.errors import DcanError
 from dcan.geometry import Box
 from dcan.net.normalise import histogram, section_table
@@ -28,7 +29,7 @@ from dcan.steps.comparing import table
 from dcan.steps.probe import probe
 from dcan.steps.resolve import predictor, resolve
 from dcan.steps.sources import hints, opened
-from dcan.steps.train import train_member, weights
+from dcan.steps.train import members, train_member, weights
 from dcan.steps.truth import fingerprint_of, truth
 from dcan.steps.validation import Validation
 from dcan.steps.vouching import Progress, remembered
@@ -52,12 +53,15 @@ def experiment(file: str, *, held_out: bool = False) -> str:
     Raises DcanError: an impossible experiment, or held-out sections are asked for and none given.
     """
     found, runs = load_experiment(file)
-    count = sum(map(len, runs.values()))
+    every = [config for seeds in runs.values() for config in seeds.values()]
+    if held_out:
+        for config in every:
+            _scored(config)
     records: dict[str, list[dict[str, Any]]] = {}
     for name, seeds in runs.items():
         for seed, config in seeds.items():
             done = sum(map(len, records.values()))
-            _log.info("experiment: %s, seed %d (%d of %d)", name, seed, done + 1, count)
+            _log.info("experiment: %s, seed %d (%d of %d)", name, seed, done + 1, len(every))
             records.setdefault(name, []).append({"seed": seed, **_result(config, held_out)})
     folder = Path(config.output)
     what = "held-out" if held_out else "results"
@@ -104,16 +108,17 @@ def _run(space: Workspace) -> dict[str, Any]:
 
 
 def _cost(space: Workspace) -> dict[str, Any]:
-    """What training took, and where it was best, of the first member."""
+    """What the first member is and what its training took."""
+    kept = members(space)[0]
     path = Path(space.receipt("train").values["members"][0])
     rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text("utf-8").splitlines()]
-    judged = [row for row in rows if row["validation"] is not None]
-    least = min(judged, key=lambda row: (row["rand_error"] or 0.0, row["validation"]), default=None)
+    seconds = sum(row["seconds"] for row in rows)
     return {
-        "seconds_per_step": sum(row["seconds"] for row in rows) / space.config.training.steps,
-        "busy": sum(row["busy"] * row["seconds"] for row in rows)
-        / sum(row["seconds"] for row in rows),
-        "best_step": least["step"] if least else rows[-1]["step"],
+        "parameters": sum(tensor.numel() for tensor in kept.tensors.values()),
+        "precision": kept.meta.recipe["precision"],
+        "seconds_per_step": seconds / space.config.training.steps,
+        "busy": sum(row["busy"] * row["seconds"] for row in rows) / seconds,
+        "best_step": kept.meta.step,
     }
 
 
@@ -128,11 +133,19 @@ def _scores(space: Workspace, truths: Array, maps: list[NDArray[np.uint8]]) -> d
     return found
 
 
+def _scored(config: Config) -> tuple[Truth, Evaluation]:
+    """The labels and the held-out sections. Raises DcanError: one of them is not there."""
+    if config.truth is None or config.evaluation is None:
+        raise DcanError(
+            "--held-out, but the base has no truth or no evaluation: give both, of sections that "
+            "nothing is trained or chosen on"
+        )
+    return config.truth, config.evaluation
+
+
 def _held_out(space: Workspace) -> dict[str, Any]:
     """The metrics of the held-out sections, which chose nothing."""
-    given, evaluation = space.config.truth, space.config.evaluation
-    if given is None or evaluation is None:
-        raise DcanError("the base has no truth or no evaluation: give both to score held-out ones")
+    given, evaluation = _scored(space.config)
     held, source = HeldOut(space, given, evaluation), opened(space.config, "volume")
     network = predictor(space)
     _, height, width = source.shape

@@ -13,6 +13,7 @@ OUTPUTS = {
     "em.ome.zarr/labels/neurites": "3-D neurites, uint64",
     "membrane.ome.zarr": "membrane probability, 255 = membrane",
     "models": "the trained networks",
+    "tensorboard": "curves of the trainings, for TensorBoard",
     "logs": "a log of every job",
 }
 

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from dcan.errors import DcanError
+from dcan.net.augment import Strength
 from dcan.net.device import resolve, training_precision
 from dcan.net.model import Architecture
 from dcan.net.recipe import Precision, Recipe
@@ -59,6 +60,7 @@ def recipe(space: Workspace, member: int, machine: Machine) -> Recipe:
     return Recipe(
         **{part: getattr(given, part) for part in PARTS},
         seed=given.seed + member,
+        strength=Strength(**given.augmentation.model_dump()),
         deconvolution=space.config.model.deconvolution,
         precision=machine.precision,
         workers=workers,

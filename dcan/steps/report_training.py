@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from dcan.net.augment import Section, Strength, shown
 from dcan.net.networks import layout
 from dcan.report import records
 from dcan.report.records import Absent
+from dcan.report.samples import SampleRow
+from dcan.steps.truth import labelled
 from dcan.steps.workspace import Workspace
 from dcan.storage.checkpoints import load_weights
+
+SIDE, COUNT = 96, 3  # pixels of a sample in the report, and samples in a row
 
 
 def _member(path: Path) -> records.Member:
@@ -48,4 +56,20 @@ def training(space: Workspace) -> records.Training | records.GivenWeights | Abse
     kept_back = sorted({z for z, fold in every if fold is not None})
     learned = sorted({z for z, fold in every if fold is None or folds > 1})
     members = tuple(_member(Path(p).with_suffix(".jsonl")) for p in receipt.values["members"])
-    return records.Training(members, tuple(learned), tuple(kept_back))
+    return records.Training(members, tuple(learned), tuple(kept_back), _samples(space))
+
+
+def _samples(space: Workspace) -> tuple[SampleRow, ...]:
+    """Samples of the first section that was trained on, a row for each disturbance."""
+    first = next(labelled(space, lambda fold: fold != 0))  # of those that member 0 learns
+    strength = Strength(**space.config.training.augmentation.model_dump())
+    section = Section(first.table[first.em], first.target)
+    return tuple(
+        SampleRow(name, tuple(_picture(s.em) for s in samples), tuple(s.target for s in samples))
+        for name, samples in shown(section, SIDE, COUNT, strength)
+    )
+
+
+def _picture(em: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A normalised image for the eye: mean 128, 40 levels a deviation."""
+    return np.clip(128 + 40 * em, 0, 255).astype(np.uint8)

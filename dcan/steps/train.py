@@ -10,10 +10,12 @@ from typing import Any
 
 from dcan.errors import DcanError
 from dcan.net.augment import Section
+from dcan.net.model import STRIDE
 from dcan.net.networks import layout, reach
 from dcan.net.state import TrainingState
 from dcan.net.train import Record, train
 from dcan.steps.recipes import Machine, architecture, recipe
+from dcan.steps.starting import checkpoints, start_of, starts
 from dcan.steps.truth import Labelled, hashes, labelled
 from dcan.steps.versions import versions
 from dcan.steps.vouching import Progress, check_inputs, vouch, working
@@ -26,6 +28,7 @@ from dcan.storage.checkpoints import (
     save_state,
     save_weights,
 )
+from dcan.storage.events import Events
 from dcan.storage.objects import Stored, seal_file, write_text
 from dcan.storage.receipts import Entry, Ledger, digest
 
@@ -87,7 +90,7 @@ def _plain(record: Record) -> dict[str, Any]:
 def _fit(space: Workspace, member: int, fingerprint: str) -> _Kept:
     """Train to the end, keeping a state to go on from."""
     path = space.root / "models" / f"member-{member}.state.safetensors"
-    kept = _Kept(path, fingerprint, Machine.found(space))
+    kept = _Kept(path, fingerprint, Machine.found(space), start_of(space, member))
     kept.read()
     rule = recipe(space, member, kept.machine)
     _log.info("train: %s, %s, %d workers", kept.machine.device, rule.precision, rule.workers)
@@ -95,19 +98,42 @@ def _fit(space: Workspace, member: int, fingerprint: str) -> _Kept:
     fold = fold_of(space, member)
     sections = [_section(s) for s in labelled(space, lambda other: other != fold)]
     kept_back = [_section(s) for s in labelled(space, lambda other: other == fold)]
-    for record in train(
-        architecture(space), rule, sections, kept_back, kept.state, kept.machine.device
-    ):
-        kept.add(record)
-        progress(record.step, f", loss {record.fused:.4f}, device busy {record.busy:.0%}")
+    shape, device = architecture(space), kept.machine.device
+    since = kept.state.step if kept.state else 0
+    with Events(space.root / "tensorboard" / f"member-{member}", since) as events:
+        for record in train(shape, rule, sections, kept_back, kept.state, device):
+            kept.add(record)
+            events.add(record.step, _watched(record))
+            progress(record.step, f", loss {record.fused:.4f}, device busy {record.busy:.0%}")
     return kept
+
+
+def _watched(record: Record) -> dict[str, float]:
+    """What TensorBoard shows of a record, by group and name."""
+    found = {
+        "loss/total": record.loss,
+        "loss/fused": record.fused,
+        **{f"loss/{name}": loss for name, loss in record.heads.items()},
+        "loss/validation": record.validation,
+        "validation/rand_error": record.rand_error,
+        "schedule/learning_rate": record.learning_rate,
+        "schedule/w_c": record.discount,
+        "machine/busy": record.busy,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _ledger(space: Workspace) -> Ledger:
+    """The ledger of training; it depends on the content of what is started from, too."""
+    start = starts(space)
+    return space.ledger("train", **({"start": [s.sha256 for s in start]} if start else {}))
 
 
 def train_member(space: Workspace, member: int) -> None:
     """Train one network of the ensemble; a killed training goes on from its last state."""
     with working(space, "train", f"member-{member}"):
         check_inputs(space, "truth")
-        ledger = space.ledger("train")
+        ledger = _ledger(space)
         ledger.begin()
         key = f"member-{member}"
         if key not in ledger.entries():
@@ -125,15 +151,14 @@ def _write(space: Workspace, member: int, kept: _Kept) -> tuple[Stored, ...]:
     state, shape = kept.state, architecture(space)
     if state is None or state.best_step is None:
         raise DcanError(f"training.steps is {space.config.training.steps}: give 1 or more")
-    volumes = space.receipt("truth").values["volumes"]
     meta = Meta(
         architecture=shape.plain(),
-        recipe=json.loads(json.dumps(asdict(recipe(space, member, kept.machine)))),
+        recipe=recipe(space, member, kept.machine).plain(),
         step=state.best_step,
         validation_loss=state.best_loss,
         validation_rand_error=state.best_rand,
-        sections=hashes(volumes, lambda fold: fold != fold_of(space, member)),
-        halo=-(-reach(shape) // 8) * 8,
+        sections=_learned(space, member),
+        halo=-(-reach(shape) // STRIDE) * STRIDE,
         versions=versions("numpy", "scipy", "torch"),
     )
     folder = space.root / "models"
@@ -143,30 +168,21 @@ def _write(space: Workspace, member: int, kept: _Kept) -> tuple[Stored, ...]:
     return seal_file(space.root, weights), seal_file(space.root, records)
 
 
-def given(space: Workspace) -> list[Path]:
-    """The files that `model.weights` names; empty when the network is to be trained."""
-    named = space.config.model.weights
-    if named is None:
-        return []
-    path = Path(named)
-    shipped = Path(__file__).parents[2] / "models" / f"{named}.safetensors"
-    if path.is_dir():
-        files = sorted(p for p in path.glob("*.safetensors") if ".state." not in p.name)
-    else:
-        files = [p for p in (path, shipped) if p.is_file()][:1]
-    if not files:
-        raise DcanError(
-            f"model.weights is {named!r}: no checkpoint, no folder of checkpoints and no name in "
-            "models/: give one of these, or null to train"
-        )
-    return files
+def _learned(space: Workspace, member: int) -> tuple[str, ...]:
+    """Hashes of the sections trained on, also of those behind what it started from."""
+    fold = fold_of(space, member)
+    own = hashes(space.receipt("truth").values["volumes"], lambda other: other != fold)
+    start = starts(space)
+    before = start[member % len(start)].meta.sections if start else ()
+    return tuple(dict.fromkeys([*own, *before]))
 
 
 def weights(space: Workspace) -> None:
     """Vouch for the members: those that were trained, or those that are given."""
     with working(space, "train", "weights"):
-        files = given(space)
-        ledger: Ledger | None = None if files else space.ledger("train")
+        named = space.config.model.weights
+        files = checkpoints(named, "model.weights") if named else []
+        ledger: Ledger | None = None if files else _ledger(space)
         entries: list[Entry] = []
         if ledger:
             found = ledger.entries()

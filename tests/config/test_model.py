@@ -324,3 +324,40 @@ def test_with_folds_every_labelled_section_with_tissue_is_kept_back_from_some_me
 @pytest.mark.parametrize("given", [{"model": {"weights": "w"}}, {"membrane": {"source": "m.npy"}}])
 def test_folds_ask_for_no_members_where_nothing_is_trained(given: dict[str, Any]) -> None:
     assert config(truth=truth(), training={"folds": 2}, **given).training.folds == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"heads": []}, "model.heads is []: give some of C1, C2, C3"),
+        ({"heads": ["C3", "C1"]}, "each once and in this order"),
+        ({"heads": ["C1", "C1"]}, "each once and in this order"),
+        ({"heads": "C1"}, 'model.heads is "C1": give a list'),
+        ({"heads": ["C4"]}, 'model.heads.0 is "C4": give'),
+        ({"kind": "unet", "inner": 4}, "model.inner is 4, but a network of model.kind unet"),
+        ({"kind": "unet", "heads": ["C1"]}, "model.heads is ['C1'], but a network of model.kind"),
+        ({"kind": "resnet"}, "give 'dcan' or 'unet'"),
+    ],
+)
+def test_networks_that_cannot_be_are_refused(model: dict[str, Any], said: str) -> None:
+    assert said in refused(model=model)
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ({"average": 1}, "training.average is 1: give a number below 1"),
+        ({"learning_rate": 0}, "training.learning_rate is 0: give a number above 0"),
+        ({"workers": "many"}, 'training.workers is "many": give'),
+        ({"augmentation": {"noize": 1}}, "did you mean 'noise'?"),
+        ({"augmentation": {"folds": 1.5}}, "training.augmentation.folds is 1.5: give 1 or less"),
+        ({"precision": "float16"}, "training.precision is"),
+    ],
+)
+def test_trainings_that_cannot_be_are_refused(training: dict[str, Any], said: str) -> None:
+    assert said in refused(training=training)
+
+
+def test_some_heads_and_a_unet_are_taken() -> None:
+    assert config(model={"heads": ["C1", "C3"]}).model.heads == ["C1", "C3"]
+    assert config(model={"kind": "unet", "width": 8}).model.kind == "unet"

@@ -42,6 +42,8 @@ def default_of(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value: Any = field.default
+    if isinstance(value, BaseModel):
+        value = {}  # its own keys have defaults
     plain = list(value) if isinstance(value, tuple) else value
     return f"`{plain if isinstance(plain, str) else json.dumps(plain)}`"
 

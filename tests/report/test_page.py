@@ -40,6 +40,7 @@ from dcan.report.records import (
     Trial,
     VolumeFacts,
 )
+from dcan.report.samples import SampleRow
 
 HOSTILE = (
     "</td></style></title></svg><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -172,7 +173,9 @@ def training() -> Training:
         )
         for step in range(0, 301, 10)
     )
-    return Training((Member("member 1", records, 250), Member("member 2", records, 300)), (0, 1, 2))
+    row = SampleRow("folds", *(tuple(np.full((9, 9), v, np.uint8) for v in (0, 2)),) * 2)
+    networks = (Member("member 1", records, 250), Member("member 2", records, 300))
+    return Training(networks, (0, 1, 2), samples=(row,))
 
 
 def overlay(section: int = 20) -> overlays.Overlay:
@@ -234,7 +237,11 @@ def hostile() -> Report:
             neurites=Absent(h),
         ),
         calibration=replace(calibration(), origin=h, warnings=(h,), weights_sha256=h),
-        training=replace(training(), members=(replace(training().members[0], name=h),)),
+        training=replace(
+            training(),
+            members=(replace(training().members[0], name=h),),
+            samples=(replace(training().samples[0], name=h),),
+        ),
         stages=(Stage(h, failed=(h,)),),
         outputs=(Output(h, h),),
         viewers=(h,),

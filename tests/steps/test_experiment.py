@@ -69,7 +69,7 @@ def test_the_example_of_the_page_gives_a_row_for_each_run(write: Write) -> None:
             assert row["seconds_per_step"] > 0
             assert row["best_step"] in (2, 4)
     lines = (folder / "results.md").read_text().splitlines()
-    assert lines[0].startswith("| run | seeds | s/step | Rand |")
+    assert lines[0].startswith("| run | seeds | M parameters | s/step | Rand |")
     assert [line.split(" | ")[0] for line in lines[2:]] == [f"| {name}" for name in seeds]
     assert "±" in lines[2]
     assert shown.count("\n") == len(seeds) + 2
@@ -138,11 +138,11 @@ def test_a_run_that_diverges_is_said_and_the_others_go_on(write: Write) -> None:
 
 def test_a_table_has_the_mean_and_the_deviation() -> None:
     fused = {"rand_error": 0.1, "vrand_thin": 0.9, "pixel_error": 0.2, "warping_error": 0.001}
-    one = {"seconds_per_step": 1.0, "best_step": 5, "fused": fused, "p": fused}
+    one = {"seconds_per_step": 1.0, "parameters": 10, "best_step": 5, "fused": fused, "p": fused}
     two = one | {"fused": fused | {"rand_error": 0.3}}
     rows = table({"x": [one, two], "y": [one]}, markdown=True).splitlines()
-    assert rows[2].split(" | ")[3] == "0.2000 ± 0.1414"
-    assert rows[3].split(" | ")[3] == "0.1000"
+    assert rows[2].split(" | ")[4] == "0.2000 ± 0.1414"
+    assert rows[3].split(" | ")[4] == "0.1000"
 
 
 @pytest.mark.parametrize(
@@ -174,5 +174,6 @@ def test_a_base_that_trains_nothing_is_refused(write: Write, base: dict[str, Any
 
 
 def test_held_out_sections_must_be_there(write: Write) -> None:
-    with pytest.raises(DcanError, match="no truth or no evaluation"):
+    with pytest.raises(DcanError, match="the base has no truth or no evaluation"):
         experiment(write({"evaluation": None}, runs=[{"name": "a"}], seeds=[0]), held_out=True)
+    assert not Path("results").exists()

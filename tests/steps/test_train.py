@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from dcan.errors import DcanError
+from dcan.net.augment import DISTURBANCES
 from dcan.net.networks import layout
 from dcan.net.train import Record, train
+from dcan.report import records
 from dcan.steps import train as steps
 from dcan.steps.calibrate import calibrate
 from dcan.steps.recipes import Machine, architecture, recipe
+from dcan.steps.report_training import training
 from dcan.steps.resolve import predictor, resolve
 from dcan.steps.train import train_member, weights
 from dcan.steps.workspace import Workspace
-from dcan.storage.checkpoints import Meta, load_weights
+from dcan.storage.checkpoints import Meta, load_weights, save_weights
 from tests.steps.conftest import Make, noise
 from tests.steps.test_truth import prepared
+from tests.storage.test_events import read
 
 TRAINING = {
     **{"steps": 4, "crop": 16, "batch": 1, "threads": 1},
@@ -32,16 +38,20 @@ TRAINING = {
 def labelled(make: Make, tmp_path: Path) -> Make:
     """A prepared workspace with noise for image and truth."""
 
-    def workspace(**training: Any) -> Workspace:
+    def workspace(**given: Any) -> Workspace:
         np.save(tmp_path / "labels.npy", (noise(4, 24, 24, seed=1) > 60) * np.uint8(255))
         truth = {
             "source": str(tmp_path / "labels.npy"),
             "kind": "membranes",
             "sections": "0:4",
         }
-        model = training.pop("model", {"width": 2})
-        given = {"truth": truth, "training": {**TRAINING, **training}, "model": model}
-        return prepared(make(noise(4, 24, 24), prediction={"tile": 32, "threads": 1}, **given))
+        sections = {
+            "truth": truth,
+            "model": given.pop("model", {"width": 2}),
+            "training": {**TRAINING, **given},
+            "prediction": {"tile": 32, "threads": 1},
+        }
+        return prepared(make(noise(4, 24, 24), **sections))
 
     return workspace
 
@@ -93,6 +103,17 @@ def test_killed_at_any_step_and_begun_again_the_weights_are_the_same(
     assert trained(space) == (whole, curve)
 
 
+def test_workers_and_checkpoints_leave_no_trace_in_the_weights(
+    labelled: Make, tmp_path: Path
+) -> None:
+    files = []
+    for workers, every in ((0, 1), (3, 2)):
+        space = labelled(workers=workers, checkpoint_every=every, average=0.9)
+        files.append(trained(space)[0])
+        space.root.rename(tmp_path / f"results-{workers}")
+    assert files[0] == files[1]
+
+
 def test_auto_goes_on_in_the_precision_that_it_began_in(
     labelled: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,11 +147,11 @@ def test_the_configuration_decides_the_network_and_the_rule(make: Make) -> None:
         **{"width": 3, "heads": ["C1", "C3"], "head": "convolve", "inner": 5},
         "deconvolution": "random",
     }
-    training = {
+    rule = {
         **{"rule": "paper", "learning_rate": 0.5, "weight_decay": 0, "auxiliary": False},
         **{"discount_periods": 4, "discount_floor": 0.5, "average": 0.25, "workers": 3, "seed": 7},
     }
-    space = make(noise(2, 16, 16), model=model, training=training)
+    space = make(noise(2, 16, 16), model=model, training=rule)
     found = recipe(space, 2, Machine("cpu", "bfloat16"))
     shape = architecture(space)
     assert (shape.width, shape.heads, shape.head, shape.inner) == (3, ("C1", "C3"), "convolve", 5)
@@ -172,3 +193,90 @@ def test_a_record_has_what_the_report_asks_for(labelled: Make) -> None:
     kept = {*rows[0], "seconds", "busy"}
     assert kept == set(Record.__dataclass_fields__) - {"state"}
     assert list(rows[0]["heads"]) == ["C1", "C2", "C3"]
+
+
+def test_the_report_shows_each_disturbance_and_the_network_that_is_kept(labelled: Make) -> None:
+    space = labelled(augmentation={"blur": 0, "folds": 0.5})
+    train_member(space, 0)
+    weights(space)
+    found = training(space)
+    assert isinstance(found, records.Training)
+    assert {"none", "turns", *DISTURBANCES} - {"blur"} == {row.name for row in found.samples}
+    assert all(image.shape == (96, 96) for row in found.samples for image in row.images)
+    plain, folded = (next(r for r in found.samples if r.name == n) for n in ("none", "folds"))
+    assert not any((target == 2).any() for target in plain.targets)
+    assert all((target == 2).any() for target in folded.targets)
+    (member,) = found.members
+    best = min((r for r in member.records if r.rand_error is not None), key=order)
+    assert member.chosen_step == best.step
+
+
+def order(record: records.TrainingRecord) -> tuple[float, float]:
+    assert record.rand_error is not None
+    assert record.validation is not None
+    return record.rand_error, record.validation
+
+
+def test_tensorboard_gets_the_curve_of_every_start(
+    labelled: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = labelled()
+    kill(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        train_member(space, 0)
+    monkeypatch.setattr(steps, "train", train)
+    train_member(space, 0)
+    files = sorted((space.root / "tensorboard" / "member-0").iterdir(), key=lambda p: p.suffix)
+    events = [[e for e in read(path) if e.HasField("summary")] for path in files]
+    assert [sorted({e.step for e in part}) for part in events] == [[1, 2], [3, 4]]
+    tags = {e.summary.value[0].tag for e in events[0]}
+    assert {"loss/fused", "loss/C3", "loss/validation", "validation/rand_error"} <= tags
+
+
+def starting(space: Workspace, path: Path, **more: Any) -> Workspace:
+    given = space.config.training.model_copy(update={"start_from": str(path), **more})
+    return Workspace.of(space.config.model_copy(update={"training": given}))
+
+
+def test_a_training_starts_from_given_weights_and_knows_their_sections(
+    labelled: Make, tmp_path: Path
+) -> None:
+    first = labelled(seed=3)
+    trained(first)
+    ready = tmp_path / "ready.safetensors"
+    (first.root / "models" / "member-0.safetensors").rename(ready)
+    loaded = load_weights(ready, layout)
+    strange = "e" * 64
+    meta = loaded.meta.model_copy(update={"sections": (*loaded.meta.sections, strange)})
+    save_weights(ready, loaded.tensors, meta)
+    # a rate of next to nothing leaves what it started from
+    still = starting(first, ready, learning_rate=1e-12, average=0.0)
+    train_member(still, 0)
+    kept = load_weights(still.root / "models" / "member-0.safetensors", layout)
+    for name, tensor in kept.tensors.items():
+        torch.testing.assert_close(tensor, loaded.tensors[name])
+    assert kept.meta.sections == meta.sections
+    weights(still)
+    assert strange in still.learned
+    # other weights under the same path are another training
+    save_weights(ready, {n: 2 * t for n, t in loaded.tensors.items()}, meta)
+    train_member(still, 0)
+    again = load_weights(still.root / "models" / "member-0.safetensors", layout)
+    torch.testing.assert_close(
+        again.tensors["stages.0.0.weight"], 2 * loaded.tensors["stages.0.0.weight"]
+    )
+
+
+def test_weights_of_another_network_are_no_start(labelled: Make, tmp_path: Path) -> None:
+    first = labelled()
+    trained(first)
+    own = first.root / "models" / "member-0.safetensors"
+    path = Path(shutil.copy(own, tmp_path))
+    model = first.config.model.model_copy(update={"width": 3})
+    wider = first.config.model_copy(update={"model": model})
+    with pytest.raises(DcanError, match=r"training.start_from is .*'width': 2.*'width': 3.*change"):
+        train_member(starting(Workspace.of(wider), path), 0)
+    with pytest.raises(DcanError, match=r"training.start_from is .* would write over"):
+        train_member(starting(first, own.parent), 0)
+    with pytest.raises(DcanError, match=r"training.start_from is .*nowhere.*no checkpoint"):
+        train_member(starting(first, tmp_path / "nowhere"), 0)

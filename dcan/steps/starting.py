@@ -1,0 +1,66 @@
+"""Ready weights: where a name or a path leads, and a training that starts from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dcan.errors import DcanError
+from dcan.net.networks import layout
+from dcan.net.state import TrainingState
+from dcan.steps.recipes import architecture
+from dcan.steps.workspace import Workspace
+from dcan.storage.checkpoints import Weights, load_weights
+
+
+def checkpoints(named: str, key: str) -> list[Path]:
+    """The files that the value of a key names: one, or those of a folder in order.
+
+    Raises DcanError: there is none.
+    """
+    path = Path(named)
+    shipped = Path(__file__).parents[2] / "models" / f"{named}.safetensors"
+    if path.is_dir():
+        files = sorted(p for p in path.glob("*.safetensors") if ".state." not in p.name)
+    else:
+        files = [p for p in (path, shipped) if p.is_file()][:1]
+    if not files:
+        raise DcanError(
+            f"{key} is {named!r}: no checkpoint, no folder of checkpoints and no name in "
+            "models/: give one of these, or null to train from drawn weights"
+        )
+    return files
+
+
+def starts(space: Workspace) -> list[Weights]:
+    """The weights that training starts from; empty where they are drawn.
+
+    Raises DcanError: they are of another network than the configuration asks for, or lie where
+    this training writes its own.
+    """
+    named = space.config.training.start_from
+    if named is None:
+        return []
+    wanted = architecture(space).plain()
+    found = []
+    for path in checkpoints(named, "training.start_from"):
+        if path.resolve().parent == (space.root / "models").resolve():
+            raise DcanError(
+                f"training.start_from is {named!r}, which this training would write over: copy it "
+                "to another folder and name it there"
+            )
+        loaded = load_weights(path, layout)
+        if loaded.meta.architecture != wanted:
+            raise DcanError(
+                f"training.start_from is {named!r}: {path.name} is {loaded.meta.architecture}, "
+                f"the configuration asks for {wanted}: change model, or give other weights"
+            )
+        found.append(loaded)
+    return found
+
+
+def start_of(space: Workspace, member: int) -> TrainingState | None:
+    """The state before the first step of a member; None where weights are drawn."""
+    found = starts(space)
+    if not found:
+        return None
+    return TrainingState(0, found[member % len(found)].tensors, {}, {}, {})
