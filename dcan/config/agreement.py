@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING
 from dcan.config.values import bounds, within
 
 if TYPE_CHECKING:
-    from dcan.config.model import (
-        Config,
-        Evaluation,
-        Model,
-        Source,
-        TrainingVolume,
-        Truth,
-    )
+    from dcan.config.model import Config
+    from dcan.config.networks import Model
+    from dcan.config.volumes import Evaluation, Source, TrainingVolume, Truth
 
 PHANTOM = ("phantom", None)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcan.config.model import Augmentation
+from dcan.config.networks import Augmentation
 from dcan.net.augment import (
     DEFAULT,
     DEFECTS,
