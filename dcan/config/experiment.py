@@ -8,10 +8,10 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from dcan.config.model import Config
-from dcan.config.volumes import Strict
 from dcan.config.reading import overlay, parse, read
 from dcan.config.stages import trains
 from dcan.config.values import Count, Index, Line, Name
+from dcan.config.volumes import Strict
 from dcan.config.wording import refusal
 from dcan.errors import DcanError
 
