@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dcan.errors import DcanError
 from dcan.steps import score_sections, score_volume
 from dcan.steps.score_tables import sections_table, volume_table
@@ -112,11 +114,12 @@ def _volume(
         )
     table = score_volume.table_of(truth, found, workers)
     record = score_volume.record_of(table, truth.shape)
-    proposed = len(set(table.proposal.tolist()))
+    proposed = np.unique(table.proposal).size
     remarks = []
     if found.dtype == "uint8" or proposed <= 2:
         remarks.append(
             f"--proposal ({found.dtype}, {proposed} values) is taken for labels too, since "
             f"--labels are of {OBJECTS}; to score a map give binary labels"
         )
-    return {"dimensions": 3, **record, "remarks": remarks}
+    units = {"voi_split": "bits", "voi_merge": "bits"}
+    return {"dimensions": 3, **record, "units": units, "remarks": remarks}

@@ -282,6 +282,7 @@ def test_a_volume_scores_the_same_however_it_is_stored_and_cut(
     (text,) = texts
     scored = json.loads(text)
     assert scored["dimensions"] == 3
+    assert scored["units"] == {"voi_split": "bits", "voi_merge": "bits"}
     expected = volume_scores(table)
     assert {key: scored[key] for key in expected} == expected
     faults = worst(table, score_volume.WORST, truth.shape)
