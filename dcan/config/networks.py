@@ -37,7 +37,7 @@ class Augmentation(Strict):
     """Probability of a dark patch in a sample."""
     missing: Part = 0.05
     """Probability of a patch without tissue, whose target is unknown."""
-    folds: Part = 0.05
+    creases: Part = 0.05
     """Probability of a fold, whose target is unknown."""
     gaps: Part = 0.1
     """Probability of membrane that fades in a few places, and is there in the target."""

@@ -44,7 +44,7 @@ class Strength:
     the displacement, pixels. `scale`: most change of the scale's logarithm to base 2. `rotation`:
     most degrees. `contrast`: most relative change. `brightness`, `noise`: of the section's
     deviation. `gamma`: most change of its logarithm to base 2. `blur`: most deviation, pixels.
-    `dark`, `missing`, `folds`, `gaps`: the probability of one in a sample.
+    `dark`, `missing`, `creases`, `gaps`: the probability of one in a sample.
     """
 
     often: float = 0.5
@@ -59,13 +59,13 @@ class Strength:
     noise: float = 0.25
     dark: float = 0.05
     missing: float = 0.05
-    folds: float = 0.05
+    creases: float = 0.05
     gaps: float = 0.1
 
 
 DEFAULT = Strength()
 OCCASIONAL = ("elastic", "scale", "rotation", "gamma", "blur", "noise")
-DEFECTS = ("dark", "missing", "folds", "gaps")
+DEFECTS = ("dark", "missing", "creases", "gaps")
 DISTURBANCES = (*OCCASIONAL[:3], "contrast", "brightness", *OCCASIONAL[3:], *DEFECTS)
 OFF = dataclasses.replace(DEFAULT, turns=False, **dict.fromkeys(DISTURBANCES, 0))
 
@@ -119,7 +119,7 @@ def _place(
 ) -> tuple[Floats, Labels]:
     """The crop at a drawn place, bent and folded where the draw says so."""
     starts = [_start(length, draws["place"], crop) for length in section.em.shape]
-    if not any(drawn[name] for name in ("elastic", "scale", "rotation", "folds")):
+    if not any(drawn[name] for name in ("elastic", "scale", "rotation", "creases")):
         y, x = (
             reflect(np.arange(start, start + crop), length)
             for start, length in zip(starts, section.em.shape, strict=True)
@@ -130,7 +130,7 @@ def _place(
     # scipy's `reflect` is half-sample symmetric.
     em = ndimage.map_coordinates(section.em, at, order=1, mode="reflect")
     target = ndimage.map_coordinates(section.target, at, order=0, mode="reflect")
-    return (em, target) if folded is None else defects.fold(em, target, folded)
+    return (em, target) if folded is None else defects.crease(em, target, folded)
 
 
 def _start(length: int, rng: Generator, crop: int) -> int:

@@ -1,4 +1,4 @@
-"""What goes wrong between microtome and microscope: dark or missing patches, folds, faint membrane.
+"""What goes wrong between microtome and microscope: dark or missing patches, creases, gaps.
 
 Images are (y, x) float32 in deviations of their section, targets uint8: 0 = membrane,
 1 = neurite, 2 = unknown. Each returns new arrays.
@@ -40,8 +40,8 @@ def remove(em: Floats, target: Labels, rng: Generator) -> tuple[Floats, Labels]:
     return em, target
 
 
-def fold(em: Floats, target: Labels, depth: Floats) -> tuple[Floats, Labels]:
-    """Tissue that lies double is darker the deeper in the fold, and nothing is known of it."""
+def crease(em: Floats, target: Labels, depth: Floats) -> tuple[Floats, Labels]:
+    """Tissue that lies double is darker the deeper in the crease, and nothing is known of it."""
     found = np.where(depth > 0, UNKNOWN, target).astype(np.uint8)
     return (em - np.float32(DARKEST) * np.sqrt(depth)).astype(np.float32), found
 

@@ -13,8 +13,8 @@ from scipy import ndimage
 Floats = NDArray[np.float32]
 
 SPACING = 48  # pixels between the nodes of an elastic displacement
-HIDDEN = (4, 16)  # pixels of tissue that a fold hides, at least and at most
-FOLD = (2, 6)  # pixels from the middle of a fold to its edge
+HIDDEN = (4, 16)  # pixels of tissue that a crease hides, at least and at most
+EDGE = (2, 6)  # pixels from the middle of a crease to its edge
 
 
 def places(
@@ -22,13 +22,13 @@ def places(
 ) -> tuple[Floats, Floats | None]:
     """The place in the section of each pixel of a crop at the origin, and where it is folded.
 
-    Returns (2, crop, crop) float32, y and x in pixels, and, where there is a fold, (crop, crop)
-    float32: the depth of a pixel inside the fold, 1 at its middle, 0 outside.
+    Returns (2, crop, crop) float32, y and x in pixels, and, where there is a crease, (crop, crop)
+    float32: the depth of a pixel inside the crease, 1 at its middle, 0 outside.
     """
     grid = np.indices((crop, crop), np.float32)
     at, folded = grid, None
-    if drawn["folds"]:
-        at, folded = _fold(at, draws["folds"])
+    if drawn["creases"]:
+        at, folded = _crease(at, draws["creases"])
     if drawn["scale"] or drawn["rotation"]:
         power = draws["scale"].uniform(-1, 1) * drawn["scale"]
         angle = radians(draws["rotation"].uniform(-1, 1) * drawn["rotation"])
@@ -54,13 +54,13 @@ def _displacement(rng: Generator, crop: int, deviation: float) -> Floats:
     return np.asarray(bent, np.float32)
 
 
-def _fold(at: Floats, rng: Generator) -> tuple[Floats, Floats]:
-    """A line across the crop; tissue beyond it is drawn nearer by what the fold hides."""
+def _crease(at: Floats, rng: Generator) -> tuple[Floats, Floats]:
+    """A line across the crop; tissue beyond it is drawn nearer by what the crease hides."""
     crop = at.shape[1]
     angle = rng.uniform(0, 2 * np.pi)
     normal = np.array([sin(angle), cos(angle)], np.float32)
     through = rng.uniform(crop / 4, 3 * crop / 4, 2).astype(np.float32)
-    hidden, half = rng.uniform(*HIDDEN), rng.uniform(*FOLD)
+    hidden, half = rng.uniform(*HIDDEN), rng.uniform(*EDGE)
     distance = np.tensordot(normal, at - through[:, None, None], 1)
     beyond = (distance > 0) * np.float32(hidden)
     depth = np.clip(1 - np.abs(distance) / half, 0, 1).astype(np.float32)

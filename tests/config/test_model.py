@@ -350,7 +350,10 @@ def test_networks_that_cannot_be_are_refused(model: dict[str, Any], said: str) -
         ({"learning_rate": 0}, "training.learning_rate is 0: give a number above 0"),
         ({"workers": "many"}, 'training.workers is "many": give'),
         ({"augmentation": {"noize": 1}}, "did you mean 'noise'?"),
-        ({"augmentation": {"folds": 1.5}}, "training.augmentation.folds is 1.5: give 1 or less"),
+        (
+            {"augmentation": {"creases": 1.5}},
+            "training.augmentation.creases is 1.5: give 1 or less",
+        ),
         ({"precision": "float16"}, "training.precision is"),
     ],
 )

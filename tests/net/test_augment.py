@@ -19,7 +19,7 @@ from dcan.net.augment import (
 )
 
 TURNS = replace(OFF, turns=True)
-GEOMETRIC = ("elastic", "scale", "rotation", "folds")
+GEOMETRIC = ("elastic", "scale", "rotation", "creases")
 
 
 def only(*names: str, **more: float) -> Strength:
@@ -116,10 +116,10 @@ def test_rotation_keeps_lengths_and_is_within_its_bound() -> None:
     assert 14 < max(angles) <= 20
 
 
-def test_a_fold_hides_a_strip_and_is_dark_and_unknown_in_its_middle() -> None:
+def test_a_crease_hides_a_strip_and_is_dark_and_unknown_in_its_middle() -> None:
     flat = Section(np.zeros((200, 200), np.float32), np.ones((200, 200), np.uint8))
     for index in range(20):
-        found = drawn(only("folds"), index, flat)
+        found = drawn(only("creases"), index, flat)
         inside = found.target == 2
         assert 0 < inside.mean() < 0.4
         assert (found.em[inside] < 0).all()
@@ -127,7 +127,7 @@ def test_a_fold_hides_a_strip_and_is_dark_and_unknown_in_its_middle() -> None:
         # straight across: rows and columns are cut at most once
         assert (np.abs(np.diff(inside.astype(int), axis=1)).sum(1) <= 2).all()
         ramps = np.indices((200, 200)).astype(np.float32)
-        at = [drawn(only("folds"), index, Section(r, flat.target)).em for r in ramps]
+        at = [drawn(only("creases"), index, Section(r, flat.target)).em for r in ramps]
         plain = [drawn(OFF, index, Section(r, flat.target)).em for r in ramps]
         shift = np.hypot(*(a - b for a, b in zip(at, plain, strict=True)))[~inside]
         hidden = shift.max()
@@ -210,7 +210,7 @@ def test_another_disturbance_leaves_the_draws_of_noise(other: str) -> None:
     noise = drawn(only("noise"), 5).em - drawn(OFF, 5).em
     found, without = drawn(only("noise", other), 5), drawn(only(other), 5)
     assert not equal(without, drawn(OFF, 5))
-    known = (found.target != 2) | (other == "folds")
+    known = (found.target != 2) | (other == "creases")
     np.testing.assert_allclose((found.em - without.em)[known], noise[known], atol=1e-5)
 
 

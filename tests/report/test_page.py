@@ -173,7 +173,7 @@ def training() -> Training:
         )
         for step in range(0, 301, 10)
     )
-    row = SampleRow("folds", *(tuple(np.full((9, 9), v, np.uint8) for v in (0, 2)),) * 2)
+    row = SampleRow("creases", *(tuple(np.full((9, 9), v, np.uint8) for v in (0, 2)),) * 2)
     networks = (Member("member 1", records, 250), Member("member 2", records, 300))
     return Training(networks, (0, 1, 2), samples=(row,))
 

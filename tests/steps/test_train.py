@@ -196,14 +196,14 @@ def test_a_record_has_what_the_report_asks_for(labelled: Make) -> None:
 
 
 def test_the_report_shows_each_disturbance_and_the_network_that_is_kept(labelled: Make) -> None:
-    space = labelled(augmentation={"blur": 0, "folds": 0.5})
+    space = labelled(augmentation={"blur": 0, "creases": 0.5})
     train_member(space, 0)
     weights(space)
     found = training(space)
     assert isinstance(found, records.Training)
     assert {"none", "turns", *DISTURBANCES} - {"blur"} == {row.name for row in found.samples}
     assert all(image.shape == (96, 96) for row in found.samples for image in row.images)
-    plain, folded = (next(r for r in found.samples if r.name == n) for n in ("none", "folds"))
+    plain, folded = (next(r for r in found.samples if r.name == n) for n in ("none", "creases"))
     assert not any((target == 2).any() for target in plain.targets)
     assert all((target == 2).any() for target in folded.targets)
     (member,) = found.members
