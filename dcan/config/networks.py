@@ -38,7 +38,7 @@ class Augmentation(Strict):
     missing: Part = 0.05
     """Probability of a patch without tissue, whose target is unknown."""
     creases: Part = 0.05
-    """Probability of a fold, whose target is unknown."""
+    """Probability of a crease in the tissue, whose target is unknown."""
     gaps: Part = 0.1
     """Probability of membrane that fades in a few places, and is there in the target."""
 
