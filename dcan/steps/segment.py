@@ -108,12 +108,8 @@ def _merge_section(
     for box, found in zip(boxes, floods, strict=True):
         part = regions.select(needed(found, Frame(box, space.shape)))
         arrays[f"{box.key}.keys"], arrays[f"{box.key}.names"] = part.keys, part.names
-    counts = {"basins": sum(len(f.minima) for f in floods), "regions": _distinct(regions)}
+    counts = {"basins": sum(len(f.minima) for f in floods), "regions": regions.count}
     return Entry(unit.key, (), pack.append(arrays), counts)
-
-
-def _distinct(regions: Regions) -> int:
-    return len(np.unique(regions.names))
 
 
 def merge_sections(space: Workspace, workers: int) -> None:
