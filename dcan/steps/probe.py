@@ -14,15 +14,10 @@ from dcan.steps.sources import sources
 from dcan.steps.vouching import vouch, working
 from dcan.steps.workspace import MEMBRANE_ABSENT, Workspace
 from dcan.storage.objects import Stored
+from dcan.storage.pyramids import level_shapes, multiscales
 from dcan.storage.receipts import Entry, digest
 from dcan.storage.sources import content, open_source
-from dcan.storage.volumes import (
-    array_metadata,
-    group_metadata,
-    level_shapes,
-    multiscales,
-    put_metadata,
-)
+from dcan.storage.volumes import array_metadata, group_metadata, put_metadata
 
 _log = logging.getLogger("dcan")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import random
 import re
+import resource
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,8 @@ from numpy.typing import NDArray
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid, Triple
 from dcan.storage.objects import Stored, crc32c
-from dcan.storage.volumes import (
-    SMALLEST,
-    Store,
-    array_metadata,
-    coarsen,
-    finer,
-    group_metadata,
-    level_shapes,
-    multiscales,
-    put_metadata,
-)
+from dcan.storage.pyramids import SMALLEST, coarsen, finer, level_shapes, multiscales
+from dcan.storage.volumes import Store, array_metadata, group_metadata, put_metadata
 
 QUIET = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SHAPE: Triple = (5, 70, 50)
@@ -260,18 +253,89 @@ def test_a_store_travels_to_another_process(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(held)) == held
 
 
-def test_a_file_system_that_refuses_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """This process cannot write longer files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("side", [20, 200], ids=["by the buffer", "past it"])
+def test_a_file_system_that_refuses_is_one_line(tmp_path: Path, side: int) -> None:
+    shape = (4, 2 * side, 2 * side)
+    held, voxels = store(tmp_path, shape, (4, side, side)), noise(shape)
+    voxels[:, :, :side], voxels[:, side:] = 0, 0  # so that one shard is long, c/0/0/1
+    with (
+        files_of_at_most(5 * side**2 // 2),
+        pytest.raises(DcanError, match=r"cannot write .*/c/0/0/1: File too large"),
+    ):
+        held.write(whole(shape), voxels)
+    assert f"{held.path}/c/0/0/1" not in shard_files(tmp_path)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_chunks_are_taken_one_by_one_and_none_may_be_missing(tmp_path: Path) -> None:
+    held, voxels = store(tmp_path), noise()
+    chunks = held.chunks(whole())
+    assert {chunk.shape[0] for chunk in chunks} == {1}
+    alive: set[int] = set()
+
+    class Chunk(bytes):
+        """Bytes that say when nobody holds them."""
+
+        def __del__(self) -> None:
+            alive.discard(id(self))
+
+    def encoded(boxes: list[Box]) -> Iterator[bytes]:
+        for box in boxes:
+            assert len(alive) <= 1
+            chunk = Chunk(held.encode(voxels[box.slices]))
+            alive.add(id(chunk))
+            yield chunk
+            del chunk
+
+    with pytest.raises(ValueError, match="zip"):
+        held.write_chunks(whole(), encoded(chunks[:-1]))
+    last_layer = {path for path in held.objects(whole()) if "/c/2/" in path}
+    assert shard_files(tmp_path) == set(held.objects(whole())) - last_layer
+    assert sorted(held.write_chunks(whole(), encoded(chunks))) == sorted(
+        held.write(whole(), voxels)
+    )
+    assert (held.read(whole()) == voxels).all()
+
+
+def test_the_chunks_of_a_shard_are_stored_in_their_order_whoever_encoded_them(
+    tmp_path: Path,
 ) -> None:
+    held, voxels = store(tmp_path), noise()
+    chunks = held.chunks(whole())
+    with ThreadPoolExecutor(4) as pool:
+        encoded = pool.map(lambda box: held.encode(voxels[box.slices]), chunks)
+        found = held.write_chunks(whole(), encoded)
+    assert found == held.write(whole(), voxels)
+
+
+@pytest.mark.parametrize("codecs", ["no shards", "gzip", "index first"])
+def test_an_array_that_is_coded_otherwise_is_not_written(tmp_path: Path, codecs: str) -> None:
     held = store(tmp_path)
-    assert held.shape
-
-    def full(self: Path, data: bytes) -> int:
-        raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(DcanError, match=r"cannot write .*/c/0/0/0: No space left"):
-        held.write(whole(), noise())
+    file = tmp_path / held.path / "zarr.json"
+    node = json.loads(file.read_text())
+    (sharding,) = node["codecs"]
+    if codecs == "no shards":
+        node["codecs"] = sharding["configuration"]["codecs"]
+    elif codecs == "gzip":
+        sharding["configuration"]["codecs"][1] = {"name": "gzip", "configuration": {"level": 1}}
+    else:
+        sharding["configuration"]["index_location"] = "start"
+    file.write_text(json.dumps(node))
+    other = Store(tmp_path, held.path)
+    assert other.shape == SHAPE
+    with pytest.raises(DcanError, match=re.escape(f"store {file.parent} is not coded as")):
+        other.write(whole(), noise())
     assert shard_files(tmp_path) == set()
 
 
