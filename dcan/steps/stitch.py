@@ -75,7 +75,7 @@ def _relabel_block(
 ) -> Entry:
     store = Store(space.root, SEGMENTS)
     _, height, width = box.shape
-    _, rows, columns = store.chunk
+    _, rows, columns = store.layout.chunk
 
     def encoded(z: int) -> list[bytes]:
         if z in space.missing:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import zarr
@@ -28,32 +27,37 @@ from zarr.codecs import (
     ZstdCodec,
 )
 from zarr.core.buffer import Buffer
+from zarr.core.chunk_grids import RegularChunkGrid
 from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import MemoryStore
 
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid, Triple
 from dcan.storage.objects import Stored, cannot_write, write_bytes
-from dcan.storage.shards import encode, new_shard
+from dcan.storage.shards import Layout, encode, new_shard, read_shard
 
 CHUNK = 512  # a block reads what is around it too, by whole chunks
-POOL = {"threading.max_workers": 16}
-"""Zarr's threads, made when it is first used: readers of all workers are served by them."""
-PIPELINE = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "threading.max_workers": 1}
-"""How an array is decoded: by one thread for each reader, so a job uses what it was given."""
 
 Array = NDArray[Any]
 
 
-_opening = threading.Lock()  # what Zarr is told by its configuration is told to all threads
-
-
-def _open(path: Path) -> zarr.Array[Any]:
-    with _opening:
-        with zarr.config.set(POOL):
-            found = zarr.open_array(path, mode="r+").async_array
-        with zarr.config.set(PIPELINE):
-            return zarr.Array(zarr.AsyncArray(found.metadata, found.store_path, found.config))
+def _layout(metadata: ArrayV3Metadata) -> Layout:
+    """How such an array is stored; raises ValueError when it is not as this module writes it."""
+    match metadata.chunk_grid, metadata.codecs:
+        case (
+            RegularChunkGrid(chunk_shape=(d, h, w)),
+            [
+                ShardingCodec(
+                    chunk_shape=(depth, height, width),
+                    codecs=[BytesCodec(), ZstdCodec(level=level), Crc32cCodec()],
+                    index_codecs=[BytesCodec(), Crc32cCodec()],
+                    index_location=ShardingCodecIndexLocation.end,
+                )
+            ],
+        ):
+            dtype = metadata.data_type.to_native_dtype()
+            return Layout((d, h, w), (depth, height, width), dtype, level)
+    raise ValueError("it is not stored as shards of zstd and CRC-32C")
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,12 @@ class Store:
     path: str
 
     @cached_property
-    def _array(self) -> zarr.Array[Any]:
+    def _stored_as(self) -> tuple[Triple, Layout]:
         try:
-            return _open(self.root / self.path)
+            text = (self.root / self.path / "zarr.json").read_text(encoding="utf-8")
+            metadata = ArrayV3Metadata.from_dict(json.loads(text))
+            depth, height, width = metadata.shape
+            return (depth, height, width), _layout(metadata)
         # On damaged metadata zarr raises what comes up, AttributeError and RecursionError too.
         except Exception as error:
             raise DcanError(
@@ -77,19 +84,22 @@ class Store:
     @property
     def shape(self) -> Triple:
         """Voxels along (z, y, x)."""
-        depth, height, width = self._array.shape
-        return depth, height, width
+        return self._stored_as[0]
+
+    @property
+    def layout(self) -> Layout:
+        """How the voxels are stored."""
+        return self._stored_as[1]
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of a voxel."""
-        return np.dtype(self._array.dtype)
+        return self.layout.dtype
 
     @property
     def shards(self) -> Grid:
         """The grid of stored objects."""
-        depth, height, width = self._array.shards or self._array.chunks
-        return Grid(self.shape, (depth, height, width))
+        return Grid(self.shape, self.layout.shard)
 
     def read(self, box: Box) -> Array:
         """The voxels of a box inside the volume, of the box's shape.
@@ -99,17 +109,17 @@ class Store:
         """
         if not Box.whole(self.shape).contains(box):
             raise ValueError(f"box {box.key} is outside a volume of shape {self.shape}")
+        voxels = np.empty(box.shape, self.dtype)
         try:
             for shard in self.shards.touching(box):
-                # zarr takes an empty or absent object for one of fill values
-                if self._file(shard).stat().st_size == 0:
-                    raise ValueError(f"{self._file(shard)} is empty")
-            return np.asarray(self._array[box.slices])
+                chunks = self.chunks(shard.intersect(box))
+                read_shard(self._file(shard), self.layout, chunks, box, voxels)
         except (OSError, ValueError, RuntimeError) as error:
             raise DcanError(
                 f"store {self.root / self.path}, box {box.key}, is damaged "
                 f"({type(error).__name__}: {error}): run `dcan verify --repair`, then snakemake"
             ) from None
+        return voxels
 
     def write(self, box: Box, voxels: Array) -> tuple[Stored, ...]:
         """Write a box of whole shards, durably, and describe the stored objects.
@@ -124,19 +134,13 @@ class Store:
         chunks = self.chunks(box)
         return self.write_chunks(box, (self.encode(voxels[c.within(box)]) for c in chunks))
 
-    @property
-    def chunk(self) -> Triple:
-        """Voxels of a chunk along (z, y, x): what is read and decoded at once."""
-        return self._stored_as[0]
-
     def chunks(self, box: Box) -> list[Box]:
         """The chunks that share a voxel with a box, in raster order."""
-        return list(Grid(self.shape, self.chunk).touching(box))
+        return list(Grid(self.shape, self.layout.chunk).touching(box))
 
     def encode(self, voxels: Array) -> bytes:
         """The voxels of a chunk, of the store's dtype, as they are stored. On any thread."""
-        shape, level = self._stored_as
-        return encode(voxels, shape, level)
+        return encode(voxels, self.layout)
 
     def write_chunks(self, box: Box, encoded: Iterable[bytes]) -> tuple[Stored, ...]:
         """As `write`, from what `encode` gives for the `chunks` of the box, in their order.
@@ -158,39 +162,18 @@ class Store:
         return tuple(found)
 
     def _write_layer(self, shards: Sequence[Box], encoded: Iterator[bytes]) -> list[Stored]:
-        step, shape = self.shards.step, self.chunk
-        counts = Grid(step, shape).counts
         chunks = self.chunks(Box(shards[0].start, shards[-1].stop))
         with ExitStack() as stack:
             files = {
-                self._file(shard): stack.enter_context(new_shard(self._file(shard), counts))
+                self._file(shard): stack.enter_context(new_shard(self._file(shard), self.layout))
                 for shard in shards
             }
             for chunk, data in zip(chunks, islice(encoded, len(chunks)), strict=True):
-                place = tuple(a % s // n for a, s, n in zip(chunk.start, step, shape, strict=True))
-                files[self._file(chunk)].append(cast(Triple, place), data)
+                files[self._file(chunk)].append(chunk.start, data)
         return [
             Stored(path.relative_to(self.root).as_posix(), file.size, file.checksum)
             for path, file in files.items()
         ]
-
-    @cached_property
-    def _stored_as(self) -> tuple[Triple, int]:
-        """Shape of a chunk and Zstandard's level; raises DcanError for another kind of array."""
-        match cast(ArrayV3Metadata, self._array.metadata).codecs:
-            case [
-                ShardingCodec(
-                    chunk_shape=(depth, height, width),
-                    codecs=[BytesCodec(), ZstdCodec(level=level), Crc32cCodec()],
-                    index_codecs=[BytesCodec(), Crc32cCodec()],
-                    index_location=ShardingCodecIndexLocation.end,
-                )
-            ]:
-                return (depth, height, width), level
-        raise DcanError(
-            f"store {self.root / self.path} is not coded as its writer codes: remove "
-            "receipts/allocate.json beside it and run snakemake again"
-        )
 
     def objects(self, box: Box) -> list[str]:
         """Paths, relative to the output folder, of the stored objects that hold a box."""

@@ -70,6 +70,24 @@ def test_what_was_written_is_read(tmp_path: Path, dtype: str, shard: Triple) -> 
     assert (zarr.open_array(tmp_path / held.path, mode="r")[:] == voxels).all()
 
 
+@pytest.mark.parametrize("shard", [SHARD, (16, 1024, 1024), (3, 17, 11)])
+def test_what_zarr_wrote_is_read(tmp_path: Path, shard: Triple) -> None:
+    held, voxels = store(tmp_path, shard=shard, dtype="uint16"), noise(dtype="uint16")
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        zarr.open_array(tmp_path / held.path, mode="r+")[:] = voxels
+    assert (held.read(whole()) == voxels).all()
+
+
+def test_a_chunk_that_is_not_there_is_damage_and_not_zeros(tmp_path: Path) -> None:
+    held = store(tmp_path)
+    zarr.open_array(tmp_path / held.path, mode="r+")[:] = np.zeros(SHAPE, np.uint8)
+    assert not shard_files(tmp_path), "Zarr leaves out what holds nothing but fill values"
+    zarr.open_array(tmp_path / held.path, mode="r+")[1:2, :, :] = 7
+    assert (held.read(Box((1, 0, 0), (2, 70, 50))) == 7).all()
+    with pytest.raises(DcanError, match=r"c/0/0/0 has no chunk 0:1,0:32,0:16\)"):
+        held.read(Box((0, 0, 0), (2, 9, 9)))
+
+
 @QUIET
 @given(st.data())
 def test_any_box_reads_its_voxels(tmp_path: Path, data: st.DataObject) -> None:
@@ -319,8 +337,8 @@ def test_the_chunks_of_a_shard_are_stored_in_their_order_whoever_encoded_them(
     assert found == held.write(whole(), voxels)
 
 
-@pytest.mark.parametrize("codecs", ["no shards", "gzip", "index first"])
-def test_an_array_that_is_coded_otherwise_is_not_written(tmp_path: Path, codecs: str) -> None:
+@pytest.mark.parametrize("codecs", ["no shards", "gzip", "index first", "plain index"])
+def test_an_array_that_is_coded_otherwise_is_no_store(tmp_path: Path, codecs: str) -> None:
     held = store(tmp_path)
     file = tmp_path / held.path / "zarr.json"
     node = json.loads(file.read_text())
@@ -329,14 +347,14 @@ def test_an_array_that_is_coded_otherwise_is_not_written(tmp_path: Path, codecs:
         node["codecs"] = sharding["configuration"]["codecs"]
     elif codecs == "gzip":
         sharding["configuration"]["codecs"][1] = {"name": "gzip", "configuration": {"level": 1}}
-    else:
+    elif codecs == "index first":
         sharding["configuration"]["index_location"] = "start"
+    else:
+        del sharding["configuration"]["index_codecs"][1]
     file.write_text(json.dumps(node))
-    other = Store(tmp_path, held.path)
-    assert other.shape == SHAPE
-    with pytest.raises(DcanError, match=re.escape(f"store {file.parent} is not coded as")):
-        other.write(whole(), noise())
-    assert shard_files(tmp_path) == set()
+    assert zarr.open_array(file.parent, mode="r").shape == SHAPE
+    with pytest.raises(DcanError, match=r"cannot be opened \(it is not stored as shards"):
+        _ = Store(tmp_path, held.path).shape
 
 
 @pytest.mark.parametrize(
