@@ -40,8 +40,9 @@ def store(
     dtype: str = "uint8",
     fill: int = 0,
     path: str = "em.ome.zarr/0",
+    level: int = 1,
 ) -> Store:
-    put_metadata(root, path, array_metadata(shape, dtype, shard, fill, 1))
+    put_metadata(root, path, array_metadata(shape, dtype, shard, fill, level))
     return Store(root, path)
 
 
@@ -67,6 +68,13 @@ def test_what_was_written_is_read(tmp_path: Path, dtype: str, shard: Triple) -> 
     assert found.shape == SHAPE
     assert found.dtype == dtype
     assert (found.read(whole()) == voxels).all()
+    assert (zarr.open_array(tmp_path / held.path, mode="r")[:] == voxels).all()
+
+
+@pytest.mark.parametrize("level", [-1, 3])
+def test_zarr_reads_what_was_written_at_any_level(tmp_path: Path, level: int) -> None:
+    held, voxels = store(tmp_path, level=level), noise() // 64
+    held.write(whole(), voxels)
     assert (zarr.open_array(tmp_path / held.path, mode="r")[:] == voxels).all()
 
 
