@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from dcan.config import parse
 from dcan.geometry import Box
 from dcan.ops import phantom
-from dcan.ops.frames import Frame, Labels, Membrane
+from dcan.ops.frames import Frame, Membrane
 from dcan.ops.fusion import components, fuse, inside_table
 from dcan.ops.merging import merge, needed
+from dcan.ops.numbering import named_columns
 from dcan.ops.sections import Fusion
 from dcan.ops.smoothing import depth_levels, reach, smooth
 from dcan.ops.stitching import BlockSegments, stitch
@@ -30,6 +31,7 @@ from dcan.steps import calibrate, ingest, predict, probe, segment
 from dcan.steps import stitch as names
 from dcan.steps.sealing import seal
 from dcan.steps.workspace import Part, Workspace
+from dcan.storage.volumes import CHUNK
 
 SHAPE = (16, 4096, 4096)
 BLOCK = (16, 2048, 2048)
@@ -121,14 +123,12 @@ class BlockStages:
             found.append(BlockSegments.of(fused, frame))
         named, _ = stitch(found, self.fusion.min_size, 0)
         for mask, table in zip(masks, named, strict=True):
-            _relabelled(table, components(mask)[0])
+            labels = components(mask)[0]
+            for y in range(0, len(labels), CHUNK):
+                named_columns(labels[y : y + CHUNK], table, CHUNK)
 
     def _levels(self, section: Membrane, frame: Frame) -> NDArray[Any]:
         margin = 1 + reach(self.fusion.sigma)
         read = frame.core.grow((0, margin, margin)).intersect(Box.whole(SHAPE))
         _, ys, xs = frame.window.within(read)
         return smooth(section[read.slices[1:]], self.fusion.sigma)[ys, xs]
-
-
-def _relabelled(table: NDArray[np.uint64], local: Labels) -> NDArray[np.uint64]:
-    return np.take(table, local, mode="clip")

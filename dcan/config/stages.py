@@ -40,7 +40,7 @@ STAGES: dict[str, Stage] = {
             *("evaluation", "blocks.shape", "storage.shard", "prediction.tile", "membrane"),
         ),
     ),
-    "allocate": Stage(version=2, after=("probe",), keys=("volume.voxel_size", "storage.shard")),
+    "allocate": Stage(version=3, after=("probe",), keys=("volume.voxel_size", "storage.shard")),
     "ingest": Stage(version=1, sources=("volume",), batched=True),
     "survey": Stage(version=1, after=("ingest",), keys=("volume.missing",)),
     "truth": Stage(

@@ -17,6 +17,12 @@ from dcan.errors import DcanError
 
 PATIENCE = 30  # seconds for a scheduler to answer, and to have a worker
 LOOPBACK = "127.0.0.1:0"  # Dask's HTTP servers cannot be left out, and listen everywhere unasked
+QUIET = {
+    "distributed.admin.tick.interval": "1h",
+    "distributed.admin.tick.limit": "1h",
+    "distributed.worker.profile.enabled": False,
+}
+"""Its watch over its own event loop, and profiles of tasks that nobody sees: 50 ms a second."""
 
 
 class _Threads(ThreadPoolExecutor):  # type: ignore[misc]
@@ -30,7 +36,7 @@ class _Threads(ThreadPoolExecutor):  # type: ignore[misc]
 def threads(workers: int) -> Iterator[Client]:
     """`workers` threads of this process; nothing listens but on the loopback."""
     with (
-        dask.config.set({"distributed.admin.tick.limit": "1h"}),
+        dask.config.set(QUIET),
         LocalCluster(
             n_workers=1,
             threads_per_worker=workers,

@@ -31,6 +31,11 @@ class Regions:
     keys: Pixels
     names: Pixels
 
+    @property
+    def count(self) -> int:
+        """How many regions of a whole section there are: each holds the minimum that names it."""
+        return int(np.count_nonzero(self.keys == self.names))
+
     def of(self, keys: Pixels) -> Pixels:
         """The names of `keys`, in their order. Raises ValueError for one that is unknown."""
         place, known = _find(self.keys, keys)

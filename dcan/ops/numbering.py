@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from dcan.ops.frames import Labels
 from dcan.ops.stitching import Names
 
 
@@ -27,6 +28,22 @@ def ranks(names: Names, wanted: Names, before: int = 0) -> Names:
     return np.where(wanted > 0, numbers, np.uint64(0))
 
 
+def named_columns(labels: Labels, ids: Names, width: int) -> Names:
+    """The ids of local labels in columns of `width` pixels, one after the other.
+
+    `labels`: uint32 (y, x). `ids`: uint64 (n,), of label k at k; n > 0. uint64 (columns, y,
+    width); where the last column leaves `labels` it is 0. Raises ValueError for a label >= n.
+
+    >>> named_columns(np.array([[1, 0, 1]], np.uint32), np.array([0, 7], np.uint64), 2).tolist()
+    [[[7, 0]], [[7, 0]]]
+    """
+    columns = np.empty((-(-labels.shape[1] // width), labels.shape[0], width), np.uint64)
+    greatest: int = _named_columns(labels, ids, columns)
+    if greatest >= len(ids):
+        raise ValueError(f"label {greatest} has no id: there are {len(ids)}")
+    return columns
+
+
 def rename(labels: Names, names: Names, others: Names) -> None:
     """Replace each of `names` by that of `others`, in place; 0 stays 0.
 
@@ -36,6 +53,22 @@ def rename(labels: Names, names: Names, others: Names) -> None:
     unknown: int = _rename(labels, names, others)
     if unknown >= 0:
         raise ValueError(f"segment {labels.flat[unknown]} is in no table of segments")
+
+
+@njit(cache=True, nogil=True)
+def _named_columns(labels: Labels, ids: Names, columns: Names) -> int:
+    """Fills `columns`; returns the greatest label."""
+    # row by row through all columns: memory gives a long row sooner than many short ones
+    width = columns.shape[2]
+    greatest, last = np.uint32(0), np.uint32(len(ids) - 1)
+    for y in range(labels.shape[0]):
+        for k in range(len(columns)):
+            row, named = labels[y, k * width : (k + 1) * width], columns[k, y]
+            for x in range(len(row)):
+                greatest = max(greatest, row[x])
+                named[x] = ids[min(row[x], last)]
+            named[len(row) :] = 0
+    return int(greatest)
 
 
 @njit(cache=True, nogil=True)

@@ -12,7 +12,7 @@ from dcan.ops.frames import Frame
 from dcan.ops.growth import RimGrowth, grow, rim_growth, settle
 from dcan.ops.stitching import Names
 from dcan.steps.probe import SEGMENTS
-from dcan.steps.segment import SectionUnit, column, levels_of, read_membrane, table_of
+from dcan.steps.segment import SectionUnit, column, levels_of, membrane_of, table_of
 from dcan.steps.vouching import check_inputs, do_batch, do_units, working
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage.receipts import Entry
@@ -21,14 +21,14 @@ from dcan.storage.volumes import Store
 
 
 def _grow_block(space: Workspace, sigma: float, pack: Pack, box: Box) -> Entry:
-    membrane, read = read_membrane(space, box, sigma)
+    membrane, read = membrane_of(space, box, sigma)
     segments = Store(space.root, SEGMENTS).read(box)
     frame = Frame(box, space.shape)
     arrays: dict[str, Names] = {}
     for index, z in enumerate(range(box.start[0], box.stop[0])):
         if z in space.missing:
             continue
-        levels = levels_of(membrane[z - read.start[0]], read, frame, sigma)
+        levels = levels_of(membrane(z), read, frame, sigma)
         found = rim_growth(levels, segments[index], frame)
         arrays[f"{z}.ends"], arrays[f"{z}.names"] = found.ends, found.names
     return Entry(box.key, (), pack.append(arrays), {"voxels": box.size})
@@ -75,12 +75,12 @@ class Growth:
     def __call__(self, box: Box, segments: Names) -> None:
         """Grow `segments`, uint64 (z, y, x) of the block, in place, a section at a time."""
         space, sigma = self._space, self._sigma
-        membrane, read = read_membrane(space, box, sigma)
+        membrane, read = membrane_of(space, box, sigma)
         frame = Frame(box, space.shape)
         for index, z in enumerate(range(box.start[0], box.stop[0])):
             if z in space.missing:
                 continue
-            levels = levels_of(membrane[z - read.start[0]], read, frame, sigma)
+            levels = levels_of(membrane(z), read, frame, sigma)
             found = read_table(space.root, self._tables[f"z{z}"], f"{box.key}.")
             ring = found["ring"].astype(np.uint64)
             segments[index] = grow(levels, segments[index], frame, ring)

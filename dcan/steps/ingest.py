@@ -15,10 +15,11 @@ from dcan.steps.probe import STORES
 from dcan.steps.sources import place_of
 from dcan.steps.vouching import check_inputs, do_batch, do_units, vouch, working
 from dcan.steps.workspace import Part, Workspace
+from dcan.storage.pyramids import coarsen, finer
 from dcan.storage.receipts import Entry, Ledger
 from dcan.storage.sources import Source, SourceSpec, open_source
 from dcan.storage.tables import Pack, read_table
-from dcan.storage.volumes import Store, coarsen, finer
+from dcan.storage.volumes import Store
 
 Histogram = NDArray[np.int64]
 

@@ -14,7 +14,7 @@ from dcan.steps.memory import Load, step_bytes
 from dcan.steps.probe import STORES, check_cut
 from dcan.steps.sources import opened
 from dcan.steps.workspace import Workspace
-from dcan.storage.volumes import level_shapes
+from dcan.storage.pyramids import level_shapes
 
 
 def schema_text() -> str:

@@ -14,15 +14,10 @@ from dcan.steps.sources import sources
 from dcan.steps.vouching import vouch, working
 from dcan.steps.workspace import MEMBRANE_ABSENT, Workspace
 from dcan.storage.objects import Stored
+from dcan.storage.pyramids import level_shapes, multiscales
 from dcan.storage.receipts import Entry, digest
 from dcan.storage.sources import content, open_source
-from dcan.storage.volumes import (
-    array_metadata,
-    group_metadata,
-    level_shapes,
-    multiscales,
-    put_metadata,
-)
+from dcan.storage.volumes import array_metadata, group_metadata, put_metadata
 
 _log = logging.getLogger("dcan")
 
@@ -133,6 +128,8 @@ STORES = {
     "neurites": ("em.ome.zarr/labels/neurites", "labels"),
 }
 """The multiscale stores of a volume: folder and kind."""
+EFFORT = {"em": 1, "membrane": -1, "segments": 3, "neurites": 3}
+"""Zstandard's level. A map is read by every stage that floods: below 0 it is decoded sooner."""
 
 SEGMENTS, NEURITES = "em.ome.zarr/labels/segments/0", "em.ome.zarr/labels/neurites/0"
 
@@ -146,8 +143,8 @@ def _put_array(space: Workspace, path: str, text: str) -> Stored:
     file = folder / "zarr.json"
     if (folder / "c").exists() and file.exists() and file.read_text(encoding="utf-8") != text:
         raise DcanError(
-            f"{folder} holds data of another shape, dtype or storage.shard: set these back, give "
-            f"another volume.name, or remove {space.root} to begin anew"
+            f"{folder} holds data of another shape, dtype, storage.shard or version of dcan: set "
+            f"these back, give another volume.name, or remove {space.root} to begin anew"
         )
     return put_metadata(space.root, path, text)
 
@@ -170,8 +167,8 @@ def allocate(space: Workspace) -> None:
             written.append(put_metadata(root, path, group_metadata(attributes)))
             fill = MEMBRANE_ABSENT if name == "membrane" else 0
             for level, size in enumerate(shapes):
-                effort = 1 if kind == "image" else 3
-                text = array_metadata(size, dtypes.get(name, "uint64"), shard, fill, effort)
+                dtype = dtypes.get(name, "uint64")
+                text = array_metadata(size, dtype, shard, fill, EFFORT[name])
                 written.append(_put_array(space, f"{path}/{level}", text))
         labels = {"ome": {"version": "0.5", "labels": ["segments", "neurites"]}}
         written.append(put_metadata(root, "em.ome.zarr/labels", group_metadata(labels)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,15 +54,25 @@ def column(space: Workspace, z: int) -> list[Box]:
     return list(space.grid.touching(Box((z, 0, 0), (z + 1, height, width))))
 
 
-def read_membrane(space: Workspace, box: Box, sigma: float) -> tuple[Array, Box]:
-    """The membrane that a block's floods need: its window and what smoothing sees around it."""
+def membrane_of(space: Workspace, box: Box, sigma: float) -> tuple[Callable[[int], Array], Box]:
+    """Reads, of one section, the membrane that a block's floods need; and the box of all that.
+
+    It is the block's window and what smoothing sees around it.
+    """
     margin = 1 + reach(sigma)
     read = box.grow((0, margin, margin)).intersect(Box.whole(space.shape))
-    return Store(space.root, "membrane.ome.zarr/0").read(read), read
+    store = Store(space.root, "membrane.ome.zarr/0")
+
+    def section(z: int) -> Array:
+        (_, y0, x0), (_, y1, x1) = read.start, read.stop
+        found: Array = store.read(Box((z, y0, x0), (z + 1, y1, x1)))[0]
+        return found
+
+    return section, read
 
 
 def levels_of(membrane: Array, read: Box, frame: Frame, sigma: float) -> Levels:
-    """S on the window of a block, from one section of what `read_membrane` gave."""
+    """S on the window of a block, from one section as `membrane_of` reads it."""
     _, ys, xs = frame.window.within(read)
     return smooth(membrane, sigma)[ys, xs]
 
@@ -72,13 +83,13 @@ def present_in(space: Workspace, box: Box) -> list[int]:
 
 
 def _flood_block(space: Workspace, sigma: float, threads: int, pack: Pack, box: Box) -> Entry:
-    membrane, read = read_membrane(space, box, sigma)
+    membrane, read = membrane_of(space, box, sigma)
     frame = Frame(box, space.shape)
     tables: dict[str, Array] = {}
     basins = 0
 
     def flooded(z: int) -> Flood:
-        return flood(levels_of(membrane[z - read.start[0]], read, frame, sigma), frame)
+        return flood(levels_of(membrane(z), read, frame, sigma), frame)
 
     sections = present_in(space, box)
     for z, found in zip(sections, over(flooded, sections, threads), strict=True):
@@ -108,12 +119,8 @@ def _merge_section(
     for box, found in zip(boxes, floods, strict=True):
         part = regions.select(needed(found, Frame(box, space.shape)))
         arrays[f"{box.key}.keys"], arrays[f"{box.key}.names"] = part.keys, part.names
-    counts = {"basins": sum(len(f.minima) for f in floods), "regions": _distinct(regions)}
+    counts = {"basins": sum(len(f.minima) for f in floods), "regions": regions.count}
     return Entry(unit.key, (), pack.append(arrays), counts)
-
-
-def _distinct(regions: Regions) -> int:
-    return len(np.unique(regions.names))
 
 
 def merge_sections(space: Workspace, workers: int) -> None:
@@ -134,14 +141,14 @@ def _fuse_block(
     chosen = space.chosen()
     sigma = chosen["sigma"]
     inside = inside_table(thousandths(chosen["w_f"]), thousandths(chosen["t"]))
-    membrane, read = read_membrane(space, box, sigma)
+    membrane, read = membrane_of(space, box, sigma)
     frame = Frame(box, space.shape)
     _, ys, xs = box.within(read)
     arrays: dict[str, Array] = {}
     segments = 0
 
     def fused(z: int) -> FusedSection:
-        section = membrane[z - read.start[0]]
+        section = membrane(z)
         regions = Regions(**read_table(space.root, tables[f"z{z}"], f"{box.key}."))  # type: ignore[arg-type]
         levels = levels_of(section, read, frame, sigma)
         return fuse(levels, np.ascontiguousarray(section[ys, xs]), frame, regions, inside)

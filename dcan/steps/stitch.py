@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from dcan.geometry import Box
 from dcan.ops.frames import Frame
 from dcan.ops.fusion import Faces, components
 from dcan.ops.linking import Overlaps, overlaps
-from dcan.ops.numbering import rename
+from dcan.ops.numbering import named_columns, rename
 from dcan.ops.stitching import BlockSegments, stitch
 from dcan.steps.drift import Pair, pairs, shifts
 from dcan.steps.grow import Growth
@@ -72,18 +73,25 @@ def _relabel_block(
     pack: Pack,
     box: Box,
 ) -> Entry:
-    named = np.zeros(box.shape, np.uint64)
+    store = Store(space.root, SEGMENTS)
     _, height, width = box.shape
+    _, rows, columns = store.layout.chunk
 
-    def name(z: int) -> None:
-        bits = read_table(space.root, inside[box.key], f"{z}.inside")[""]
-        within = np.unpackbits(bits.astype(np.uint8), count=height * width).reshape(height, width)
-        local, _, _ = components(within.view(np.bool_))
-        ids = numbering.of_block(z, box)
-        np.take(ids, local, out=named[z - box.start[0]], mode="clip")  # not buffered
+    def encoded(z: int) -> list[bytes]:
+        if z in space.missing:
+            local, ids = np.zeros((height, width), np.uint32), np.zeros(1, np.uint64)
+        else:
+            bits = read_table(space.root, inside[box.key], f"{z}.inside")[""]
+            within = np.unpackbits(bits.astype(np.uint8), count=height * width)
+            local, _, _ = components(within.view(np.bool_).reshape(height, width))
+            ids = numbering.of_block(z, box)
+        bands = (local[y : y + rows] for y in range(0, height, rows))
+        chunks = (chunk for band in bands for chunk in named_columns(band, ids, columns))
+        return [store.encode(chunk[np.newaxis]) for chunk in chunks]
 
-    list(over(name, present_in(space, box), threads))
-    objects = Store(space.root, SEGMENTS).write(box, named)
+    sections = range(box.start[0], box.stop[0])
+    chunks = chain.from_iterable(over(encoded, sections, threads))
+    objects = store.write_chunks(box, chunks)
     return Entry(box.key, objects, None, {"voxels": box.size})
 
 

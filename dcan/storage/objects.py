@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import google_crc32c
+from numpy.typing import NDArray
 
 from dcan.errors import DcanError
 from dcan.storage import failpoints
@@ -48,13 +49,18 @@ def checksum(path: Path) -> int:
     value = 0
     with path.open("rb") as file:
         while piece := file.read(PIECE):
-            value = google_crc32c.extend(value, piece)
+            value = extended(value, piece)
     return value
 
 
-def crc32c(data: bytes | memoryview) -> int:
-    """CRC-32C (Castagnoli) of bytes."""
-    return cast(int, google_crc32c.value(bytes(data)))
+def crc32c(data: bytes | NDArray[Any]) -> int:
+    """CRC-32C (Castagnoli) of bytes, or of those of a C-contiguous array."""
+    return cast(int, google_crc32c.value(data))
+
+
+def extended(checksum: int, data: bytes) -> int:
+    """The CRC-32C of bytes with this `checksum` and of `data` after them; 0 for none before."""
+    return cast(int, google_crc32c.extend(checksum, data))
 
 
 def sync_folder(folder: Path) -> None:

@@ -45,24 +45,25 @@ class TableRef:
     checksum: int
 
 
-def _record(arrays: Mapping[str, Array]) -> tuple[bytes, list[bytes]]:
+def _record(arrays: Mapping[str, Array]) -> tuple[bytes, list[Array]]:
+    """Header and bodies; these are the arrays themselves where they lie as they are stored."""
     header: dict[str, dict[str, object]] = {}
-    bodies: list[bytes] = []
+    bodies: list[Array] = []
     place = 0
     for name, array in arrays.items():
         little = array.dtype.newbyteorder("<")
         if little.hasobject:
             raise TypeError(f"array {name!r} holds Python objects, not numbers")
-        body = array.astype(little, copy=False).tobytes()
+        body = np.ascontiguousarray(array, little)
         header[name] = {
             "dtype": little.str,
             "shape": list(array.shape),
             "at": place,
-            "size": len(body),
+            "size": body.nbytes,
             "checksum": crc32c(body),
         }
         bodies.append(body)
-        place += len(body)
+        place += body.nbytes
     return json.dumps(header).encode(), bodies
 
 
@@ -82,21 +83,22 @@ class Pack:
         header, bodies = _record(arrays)
         relative = f"tables/{self.stage}/{self.attempt}-{_host}-{os.getpid()}.tables"
         path = self.root / relative
-        data = b"".join([_PREFIX.pack(MAGIC, len(header)), header, *bodies])
         with _lock:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 failpoints.storage_operation()
                 with path.open("ab") as file:
                     offset = file.seek(0, os.SEEK_END)
-                    file.write(data)
+                    file.write(_PREFIX.pack(MAGIC, len(header)) + header)
+                    file.writelines(body.data for body in bodies)
+                    length = file.tell() - offset
                     file.flush()
                     os.fsync(file.fileno())
                 if offset == 0:
                     sync_folder(path.parent)
             except OSError as error:
                 raise cannot_write(path, error) from None
-        return TableRef(relative, offset, len(data), crc32c(header))
+        return TableRef(relative, offset, length, crc32c(header))
 
 
 def read_table(root: Path, ref: TableRef, prefix: str = "") -> dict[str, Array]:

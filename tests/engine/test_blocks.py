@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from dcan.engine import blocks
+from dcan.engine import blocks, cluster
 from dcan.engine.blocks import AHEAD, over, run
 from dcan.errors import DcanError
 
@@ -92,6 +92,19 @@ def test_items_run_side_by_side_on_as_many_threads_as_there_are_workers() -> Non
 
     list(run("fuse", work, units(12), workers=3))
     assert most[0] == 3
+
+
+def test_dask_looks_at_itself_and_at_its_tasks_no_more_than_a_few_times_a_second() -> None:
+    with cluster.threads(2) as client:
+        servers = [client.cluster.scheduler, *client.cluster.workers.values()]
+        calls = {
+            name: 1000 / call.callback_time
+            for server in servers
+            for name, call in server.periodic_callbacks.items()
+            if call.is_running()
+        }
+    assert calls
+    assert max(calls.values()) < 5, calls
 
 
 def test_no_more_items_are_drawn_than_the_window_holds() -> None:

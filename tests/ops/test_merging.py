@@ -128,6 +128,7 @@ def test_keys_are_all_minima_and_all_rim_pixels():
     assert regions.keys.dtype == regions.names.dtype == np.uint64
     image = whole(levels, 10).ravel()
     assert (regions.names == image[regions.keys]).all()
+    assert regions.count == len(np.unique(image)) < len(np.unique(whole(levels, 0)))
     for block, frame in zip(floods, frames, strict=True):
         wanted = needed(block, frame)
         part = regions.select(wanted)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.segmentation import relabel_sequential
 
-from dcan.ops.numbering import ranks, rename
+from dcan.ops.numbering import named_columns, ranks, rename
 
 IMAGES = arrays(
     np.uint64, st.tuples(st.integers(1, 6), st.integers(1, 6)), elements=st.integers(0, 2**40)
@@ -57,3 +57,24 @@ def test_a_label_without_a_name_is_refused(wrong):
     with pytest.raises(ValueError, match=f"segment {wrong} is in no table"):
         rename(np.array([[0, 3, 3, 8, wrong, 3]], np.uint64), names, names)
     rename(np.zeros((2, 2), np.uint64), names[:0], names[:0])
+
+
+@given(
+    arrays(np.uint32, st.tuples(st.integers(1, 6), st.integers(1, 9)), elements=st.integers(0, 5)),
+    st.integers(1, 10),
+)
+def test_columns_hold_the_ids_of_the_labels(labels, width):
+    ids = np.array([0, 2**60, 7, 7, 1, 3], np.uint64)
+    columns = named_columns(labels, ids, width)
+    assert columns.dtype == np.uint64
+    assert columns.shape == (-(-labels.shape[1] // width), labels.shape[0], width)
+    joined = np.concatenate(list(columns), axis=1)
+    assert (joined[:, : labels.shape[1]] == ids[labels]).all()
+    assert not joined[:, labels.shape[1] :].any()
+
+
+def test_a_label_without_an_id_is_refused():
+    labels, ids = np.array([[0, 1], [3, 2]], np.uint32), np.arange(4).astype(np.uint64)
+    assert named_columns(labels, ids, 2).tolist() == [[[0, 1], [3, 2]]]
+    with pytest.raises(ValueError, match="label 3 has no id: there are 3"):
+        named_columns(labels, ids[:3], 2)

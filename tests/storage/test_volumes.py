@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import random
 import re
+import resource
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,8 @@ from numpy.typing import NDArray
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid, Triple
 from dcan.storage.objects import Stored, crc32c
-from dcan.storage.volumes import (
-    SMALLEST,
-    Store,
-    array_metadata,
-    coarsen,
-    finer,
-    group_metadata,
-    level_shapes,
-    multiscales,
-    put_metadata,
-)
+from dcan.storage.pyramids import SMALLEST, coarsen, finer, level_shapes, multiscales
+from dcan.storage.volumes import Store, array_metadata, group_metadata, put_metadata
 
 QUIET = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SHAPE: Triple = (5, 70, 50)
@@ -47,8 +40,9 @@ def store(
     dtype: str = "uint8",
     fill: int = 0,
     path: str = "em.ome.zarr/0",
+    level: int = 1,
 ) -> Store:
-    put_metadata(root, path, array_metadata(shape, dtype, shard, fill, 1))
+    put_metadata(root, path, array_metadata(shape, dtype, shard, fill, level))
     return Store(root, path)
 
 
@@ -75,6 +69,31 @@ def test_what_was_written_is_read(tmp_path: Path, dtype: str, shard: Triple) -> 
     assert found.dtype == dtype
     assert (found.read(whole()) == voxels).all()
     assert (zarr.open_array(tmp_path / held.path, mode="r")[:] == voxels).all()
+
+
+@pytest.mark.parametrize("level", [-1, 3])
+def test_zarr_reads_what_was_written_at_any_level(tmp_path: Path, level: int) -> None:
+    held, voxels = store(tmp_path, level=level), noise() // 64
+    held.write(whole(), voxels)
+    assert (zarr.open_array(tmp_path / held.path, mode="r")[:] == voxels).all()
+
+
+@pytest.mark.parametrize("shard", [SHARD, (16, 1024, 1024), (3, 17, 11)])
+def test_what_zarr_wrote_is_read(tmp_path: Path, shard: Triple) -> None:
+    held, voxels = store(tmp_path, shard=shard, dtype="uint16"), noise(dtype="uint16")
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        zarr.open_array(tmp_path / held.path, mode="r+")[:] = voxels
+    assert (held.read(whole()) == voxels).all()
+
+
+def test_a_chunk_that_is_not_there_is_damage_and_not_zeros(tmp_path: Path) -> None:
+    held = store(tmp_path)
+    zarr.open_array(tmp_path / held.path, mode="r+")[:] = np.zeros(SHAPE, np.uint8)
+    assert not shard_files(tmp_path), "Zarr leaves out what holds nothing but fill values"
+    zarr.open_array(tmp_path / held.path, mode="r+")[1:2, :, :] = 7
+    assert (held.read(Box((1, 0, 0), (2, 70, 50))) == 7).all()
+    with pytest.raises(DcanError, match=r"c/0/0/0 has no chunk 0:1,0:32,0:16\)"):
+        held.read(Box((0, 0, 0), (2, 9, 9)))
 
 
 @QUIET
@@ -260,19 +279,90 @@ def test_a_store_travels_to_another_process(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(held)) == held
 
 
-def test_a_file_system_that_refuses_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """This process cannot write longer files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("side", [20, 200], ids=["by the buffer", "past it"])
+def test_a_file_system_that_refuses_is_one_line(tmp_path: Path, side: int) -> None:
+    shape = (4, 2 * side, 2 * side)
+    held, voxels = store(tmp_path, shape, (4, side, side)), noise(shape)
+    voxels[:, :, :side], voxels[:, side:] = 0, 0  # so that one shard is long, c/0/0/1
+    with (
+        files_of_at_most(5 * side**2 // 2),
+        pytest.raises(DcanError, match=r"cannot write .*/c/0/0/1: File too large"),
+    ):
+        held.write(whole(shape), voxels)
+    assert f"{held.path}/c/0/0/1" not in shard_files(tmp_path)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_chunks_are_taken_one_by_one_and_none_may_be_missing(tmp_path: Path) -> None:
+    held, voxels = store(tmp_path), noise()
+    chunks = held.chunks(whole())
+    assert {chunk.shape[0] for chunk in chunks} == {1}
+    alive: set[int] = set()
+
+    class Chunk(bytes):
+        """Bytes that say when nobody holds them."""
+
+        def __del__(self) -> None:
+            alive.discard(id(self))
+
+    def encoded(boxes: list[Box]) -> Iterator[bytes]:
+        for box in boxes:
+            assert len(alive) <= 1
+            chunk = Chunk(held.encode(voxels[box.slices]))
+            alive.add(id(chunk))
+            yield chunk
+            del chunk
+
+    with pytest.raises(ValueError, match="zip"):
+        held.write_chunks(whole(), encoded(chunks[:-1]))
+    last_layer = {path for path in held.objects(whole()) if "/c/2/" in path}
+    assert shard_files(tmp_path) == set(held.objects(whole())) - last_layer
+    assert sorted(held.write_chunks(whole(), encoded(chunks))) == sorted(
+        held.write(whole(), voxels)
+    )
+    assert (held.read(whole()) == voxels).all()
+
+
+def test_the_chunks_of_a_shard_are_stored_in_their_order_whoever_encoded_them(
+    tmp_path: Path,
 ) -> None:
+    held, voxels = store(tmp_path), noise()
+    chunks = held.chunks(whole())
+    with ThreadPoolExecutor(4) as pool:
+        encoded = pool.map(lambda box: held.encode(voxels[box.slices]), chunks)
+        found = held.write_chunks(whole(), encoded)
+    assert found == held.write(whole(), voxels)
+
+
+@pytest.mark.parametrize("codecs", ["no shards", "gzip", "index first", "plain index"])
+def test_an_array_that_is_coded_otherwise_is_no_store(tmp_path: Path, codecs: str) -> None:
     held = store(tmp_path)
-    assert held.shape
-
-    def full(self: Path, data: bytes) -> int:
-        raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(DcanError, match=r"cannot write .*/c/0/0/0: No space left"):
-        held.write(whole(), noise())
-    assert shard_files(tmp_path) == set()
+    file = tmp_path / held.path / "zarr.json"
+    node = json.loads(file.read_text())
+    (sharding,) = node["codecs"]
+    if codecs == "no shards":
+        node["codecs"] = sharding["configuration"]["codecs"]
+    elif codecs == "gzip":
+        sharding["configuration"]["codecs"][1] = {"name": "gzip", "configuration": {"level": 1}}
+    elif codecs == "index first":
+        sharding["configuration"]["index_location"] = "start"
+    else:
+        del sharding["configuration"]["index_codecs"][1]
+    file.write_text(json.dumps(node))
+    assert zarr.open_array(file.parent, mode="r").shape == SHAPE
+    with pytest.raises(DcanError, match=r"cannot be opened \(it is not stored as shards"):
+        _ = Store(tmp_path, held.path).shape
 
 
 @pytest.mark.parametrize(
