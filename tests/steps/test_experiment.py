@@ -8,15 +8,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from dcan.cli import main
 from dcan.config.experiment import load_experiment
 from dcan.errors import DcanError
+from dcan.geometry import Box
+from dcan.net.normalise import histogram, section_table
+from dcan.net.predict import predict_section
+from dcan.ops.metrics import score_stack
+from dcan.ops.targets import NEURITE, target
 from dcan.steps import train as steps
+from dcan.steps.calibrate import predictor
 from dcan.steps.comparing import table
 from dcan.steps.experiment import experiment
+from dcan.steps.sources import opened
+from dcan.steps.workspace import Workspace
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 EXAMPLE: dict[str, Any] = yaml.safe_load(
@@ -100,8 +109,12 @@ def test_killed_it_goes_on_and_what_is_done_is_not_done_again(
     experiment(file)
     assert [state.step if state else 0 for state in calls] == [0, 0, 2]
     assert weights_of(folder) == whole
+    receipts = sorted(folder.glob("*/receipts/*.json"))
+    written = [path.stat().st_mtime_ns for path in receipts]
+    assert len(receipts) == 2 * 5
     experiment(file)
     assert len(calls) == 3
+    assert [path.stat().st_mtime_ns for path in receipts] == written
 
 
 def test_held_out_sections_are_scored_when_asked_for_and_choose_nothing(
@@ -125,6 +138,23 @@ def test_held_out_sections_are_scored_when_asked_for_and_choose_nothing(
     other = json.loads((folder / "held-out.json").read_text())["runs"]["a"][0]
     assert other["fused"] != held["fused"]
     assert (other["chosen"], weights_of(folder)) == (held["chosen"], before)
+
+
+def test_held_out_maps_lie_where_their_labels_are(write: Write) -> None:
+    learning = {"learning_rate": 0.01, "batch": 2, "crop": 64, "validate_every": 60}
+    file = write(
+        {"model": {"width": 4}}, runs=[{"name": "a", "training": learning}], seeds=[1], steps=60
+    )
+    experiment(file, held_out=True)
+    record = json.loads((Path("results") / EXAMPLE["name"] / "held-out.json").read_text())
+    space = Workspace.of(load_experiment(file)[1]["a"][1])
+    em, labels = (
+        opened(space.config, role).read(Box((4, 0, 0), (6, 96, 96))) for role in ("volume", "truth")
+    )
+    maps = [predict_section(predictor(space), z, section_table(histogram(z)), 96, 64) for z in em]
+    neurite = np.stack([target(section, "neurites") == NEURITE for section in labels])
+    wanted = score_stack(neurite, 1 - np.stack(maps).astype(np.float32) / 255).best
+    assert record["runs"]["a"][0]["p"]["pixel_error"] == pytest.approx(wanted["pixel_error"])
 
 
 def test_a_run_that_diverges_is_said_and_the_others_go_on(write: Write) -> None:
