@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,10 @@ from dcan.ops.sections import Fusion, segment
 from dcan.steps.drift import FACTOR
 from dcan.steps.segment import thousandths
 from dcan.steps.sources import opened
-from dcan.steps.validation import Validation
 from dcan.steps.workspace import Workspace
+
+if TYPE_CHECKING:
+    from dcan.steps.validation import Validation  # brings torch, which link has no use for
 
 IOUS = (100, 200, 300, 400, 500, 600, 700)  # thousandths, as all but the last
 CONTAINMENTS = (500, 600, 700, 800, 900, 1000, NEVER)

@@ -21,9 +21,9 @@ from dcan.net.predict import predict_section
 from dcan.ops.metrics import score_stack
 from dcan.ops.targets import NEURITE, target
 from dcan.steps import train as steps
-from dcan.steps.calibrate import predictor
 from dcan.steps.comparing import table
 from dcan.steps.experiment import experiment
+from dcan.steps.resolve import predictor
 from dcan.steps.sources import opened
 from dcan.steps.workspace import Workspace
 
