@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from dcan.ops.frames import distinct
 from dcan.ops.stitching import Names, Segments, merge_names
 
 Counts = npt.NDArray[np.int64]
@@ -166,7 +167,7 @@ def join(names: Names, sections: Indices, tables: Iterable[Candidates], beside: 
     root, refused = _join(chain[low[order]], chain[high[order]], first, last, beside)
     united = np.full(len(least), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(united, root, least)
-    branches = len(least) - len(np.unique(root))
+    branches = len(least) - len(distinct(root))
     return Neurites(united[root[chain]], int(mutual.sum()), branches, refused)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcan.ops.frames import distinct
 from dcan.ops.linking import (
     Candidates,
     Linking,
@@ -90,7 +91,7 @@ def _linked(space: Workspace) -> tuple[dict[str, Array], dict[str, int]]:
     arrays: dict[str, Array] = {}
     stored = neurites.names
     if space.config.labels.compact:
-        least = np.unique(stored)
+        least = distinct(stored)
         stored = ranks(least, stored)
         arrays["names"] = numbering.names()[least.astype(np.int64) - 1]
     parts = np.split(stored, np.cumsum(sizes)[:-1])

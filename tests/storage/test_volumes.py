@@ -40,6 +40,7 @@ def store(
     dtype: str = "uint8",
     fill: int = 0,
     path: str = "em.ome.zarr/0",
+    *,
     level: int = 1,
 ) -> Store:
     put_metadata(root, path, array_metadata(shape, dtype, shard, fill, level))
