@@ -58,6 +58,15 @@ class Box:
         stop = tuple(b + h for b, h in zip(self.stop, halo, strict=True))
         return Box(cast(Triple, start), cast(Triple, stop))
 
+    def section(self, z: int) -> Box:
+        """The part of this box in section z, which it holds or, beyond its faces, would hold.
+
+        >>> Box((0, 4, 8), (2, 6, 9)).section(1).key
+        '1:2,4:6,8:9'
+        """
+        (_, y0, x0), (_, y1, x1) = self.start, self.stop
+        return Box((z, y0, x0), (z + 1, y1, x1))
+
     def within(self, outer: Box) -> tuple[slice, slice, slice]:
         """For indexing an array that holds the voxels of `outer`; raises ValueError as `slices`."""
         return Box(

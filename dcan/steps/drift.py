@@ -42,7 +42,7 @@ def _coarse(space: Workspace, z: int) -> NDArray[np.uint8]:
     """A section of the membrane map at the level for drift, read by bands of rows."""
     store = Store(space.root, "membrane.ome.zarr/0")
     _, height, width = store.shape
-    band = max(1, (1 << 26) // max(1, width * FACTOR)) * FACTOR
+    band = -(-store.layout.chunk[1] // FACTOR) * FACTOR  # whole chunks where they are even
     rows = [
         coarse(store.read(Box((z, y, 0), (z + 1, min(y + band, height), width)))[0], FACTOR)
         for y in range(0, height, band)

@@ -12,7 +12,7 @@ from dcan.ops.frames import Frame
 from dcan.ops.growth import RimGrowth, grow, rim_growth, settle
 from dcan.ops.stitching import Names
 from dcan.steps.probe import SEGMENTS
-from dcan.steps.segment import SectionUnit, column, levels_of, membrane_of, table_of
+from dcan.steps.segment import SectionUnit, column, levels_of, membrane_of, present_in, table_of
 from dcan.steps.vouching import check_inputs, do_batch, do_units, working
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage.receipts import Entry
@@ -22,14 +22,12 @@ from dcan.storage.volumes import Store
 
 def _grow_block(space: Workspace, sigma: float, pack: Pack, box: Box) -> Entry:
     membrane, read = membrane_of(space, box, sigma)
-    segments = Store(space.root, SEGMENTS).read(box)
+    segments = Store(space.root, SEGMENTS)
     frame = Frame(box, space.shape)
     arrays: dict[str, Names] = {}
-    for index, z in enumerate(range(box.start[0], box.stop[0])):
-        if z in space.missing:
-            continue
+    for z in present_in(space, box):
         levels = levels_of(membrane(z), read, frame, sigma)
-        found = rim_growth(levels, segments[index], frame)
+        found = rim_growth(levels, segments.read(box.section(z))[0], frame)
         arrays[f"{z}.ends"], arrays[f"{z}.names"] = found.ends, found.names
     return Entry(box.key, (), pack.append(arrays), {"voxels": box.size})
 
@@ -72,15 +70,11 @@ class Growth:
         self._space, self._sigma = space, space.chosen()["sigma"]
         self._tables = table_of(space.receipt("settle"))
 
-    def __call__(self, box: Box, segments: Names) -> None:
-        """Grow `segments`, uint64 (z, y, x) of the block, in place, a section at a time."""
+    def __call__(self, box: Box, z: int, segments: Names) -> Names:
+        """The segments of a block in section z, grown: uint64 (y, x) both."""
         space, sigma = self._space, self._sigma
         membrane, read = membrane_of(space, box, sigma)
         frame = Frame(box, space.shape)
-        for index, z in enumerate(range(box.start[0], box.stop[0])):
-            if z in space.missing:
-                continue
-            levels = levels_of(membrane(z), read, frame, sigma)
-            found = read_table(space.root, self._tables[f"z{z}"], f"{box.key}.")
-            ring = found["ring"].astype(np.uint64)
-            segments[index] = grow(levels, segments[index], frame, ring)
+        levels = levels_of(membrane(z), read, frame, sigma)
+        found = read_table(space.root, self._tables[f"z{z}"], f"{box.key}.")
+        return grow(levels, segments, frame, found["ring"].astype(np.uint64))

@@ -102,7 +102,7 @@ def _pyramid_block(space: Workspace, store: str, level: int, pack: Pack, box: Bo
     below = Store(space.root, f"{path}/{level - 1}")
     voxels = np.empty(box.shape, below.dtype)
     for z in range(box.start[0], box.stop[0]):
-        part = Box((z, *box.start[1:]), (z + 1, *box.stop[1:]))
+        part = box.section(z)
         seen = below.read(finer(part, below.shape))
         voxels[part.within(box)] = coarsen(seen, "image" if kind == "image" else "labels")
     return Entry(box.key, Store(space.root, f"{path}/{level}").write(box, voxels))

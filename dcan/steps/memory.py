@@ -40,7 +40,7 @@ class Load:
     block: int
     """Voxels of a block."""
     seen: int
-    """Voxels that smoothing reads around a block, and those of the block."""
+    """Pixels of one section that smoothing reads for a block, around it and its own."""
     core: int
     """Pixels of a block in one section."""
     shard: int
@@ -62,7 +62,7 @@ class Load:
         sigma = config.segmentation.sigma
         # as smoothing reaches; its module would bring numba into the workflow's start
         margin = 2 * (1 + ceil(4 * (4.0 if sigma == "auto" else sigma)))
-        seen = depth * min(height + margin, shape[1]) * min(width + margin, shape[2])
+        seen = min(height + margin, shape[1]) * min(width + margin, shape[2])
         return cls(
             depth * height * width, seen, height * width, prod(shard), prod(shape[1:]),
             prod(shape), itemsize, (config.linking.drift + 1) ** 2,
@@ -74,28 +74,24 @@ def _ingest(load: Load) -> int:
 
 
 def _flood(load: Load) -> int:
-    tables = load.block // BASIN * FLOODED * 2
-    return 2 * load.seen + tables + 28 * load.core
+    tables = load.block // BASIN * FLOODED
+    return 3 * load.seen + tables + 28 * load.core
 
 
 def _fuse(load: Load) -> int:
-    return 2 * load.seen + load.block // 2 + 32 * load.core
+    return 3 * load.seen + load.block // 2 + 28 * load.core
 
 
 def _relabel(load: Load) -> int:
-    return 8 * load.block + 8 * load.shard + 20 * load.core
+    return 28 * load.core
 
 
 def _grow(load: Load) -> int:
-    return 8 * load.block + 2 * load.seen + 60 * load.core
+    return 3 * load.seen + 60 * load.core
 
 
 def _overlap(load: Load) -> int:
     return 60 * load.core
-
-
-def _unite(load: Load) -> int:
-    return 8 * load.block + 8 * load.shard + 2 * load.seen + 30 * load.core
 
 
 def _pyramid(load: Load) -> int:
@@ -125,7 +121,7 @@ BLOCKS: dict[str, Callable[[Load], int]] = {
     "relabel": _relabel,
     "grow": _grow,
     "overlap": _overlap,
-    "unite": _unite,
+    "unite": _grow,
     "pyramid": _pyramid,
     "merge": _merge,
     "stitch": _stitch,

@@ -54,7 +54,7 @@ def _predict_block(space: Workspace, pack: Pack, box: Box) -> Entry:
     found = np.full(box.shape, MEMBRANE_ABSENT, np.uint8)
     for z in range(box.start[0], box.stop[0]):
         if z not in space.missing:
-            part = Box((z, *box.start[1:]), (z + 1, *box.stop[1:]))
+            part = box.section(z)
             with _one_at_a_time:  # the device is one; reading and writing go on beside it
                 found[part.within(box)] = _section(space, network, part)
     objects = Store(space.root, "membrane.ome.zarr/0").write(box, found)

@@ -64,8 +64,7 @@ def membrane_of(space: Workspace, box: Box, sigma: float) -> tuple[Callable[[int
     store = Store(space.root, "membrane.ome.zarr/0")
 
     def section(z: int) -> Array:
-        (_, y0, x0), (_, y1, x1) = read.start, read.stop
-        found: Array = store.read(Box((z, y0, x0), (z + 1, y1, x1)))[0]
+        found: Array = store.read(read.section(z))[0]
         return found
 
     return section, read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -20,7 +21,7 @@ from dcan.steps.drift import Pair, pairs, shifts
 from dcan.steps.grow import Growth
 from dcan.steps.numbering import Numbering
 from dcan.steps.probe import NEURITES, SEGMENTS
-from dcan.steps.segment import SectionUnit, column, present_in, table_of
+from dcan.steps.segment import SectionUnit, column, table_of
 from dcan.steps.vouching import check_inputs, do_batch, do_units, section_threads, working
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage.receipts import Entry
@@ -89,10 +90,13 @@ def _relabel_block(
         chunks = (chunk for band in bands for chunk in named_columns(band, ids, columns))
         return [store.encode(chunk[np.newaxis]) for chunk in chunks]
 
-    sections = range(box.start[0], box.stop[0])
-    chunks = chain.from_iterable(over(encoded, sections, threads))
-    objects = store.write_chunks(box, chunks)
+    objects = store.write_chunks(box, _in_turn(encoded, box, threads))
     return Entry(box.key, objects, None, {"voxels": box.size})
+
+
+def _in_turn(encoded: Callable[[int], list[bytes]], box: Box, threads: int) -> Iterator[bytes]:
+    """The chunks of a block, which `encoded` gives for each of its sections."""
+    return chain.from_iterable(over(encoded, range(box.start[0], box.stop[0]), threads))
 
 
 def relabel_blocks(space: Workspace, part: Part, workers: int) -> None:
@@ -118,7 +122,7 @@ def _overlap_block(
             continue
         pair = partners[z]
         dy, dx = moved[pair.key]
-        core = Box((z, *box.start[1:]), (z + 1, *box.stop[1:]))
+        core = box.section(z)
         (_, y0, x0), (_, y1, x1) = core.start, core.stop
         other = Box((pair.high, y0 + dy, x0 + dx), (pair.high + 1, y1 + dy, x1 + dx)).intersect(
             Box.whole(space.shape)
@@ -144,17 +148,20 @@ def overlap_blocks(space: Workspace, part: Part, workers: int) -> None:
 def _unite_block(
     space: Workspace, table: TableRef, grown: Growth | None, threads: int, pack: Pack, box: Box
 ) -> Entry:
-    segments = Store(space.root, SEGMENTS).read(box)
-    if grown:
-        grown(box, segments)
+    segments, neurites = Store(space.root, SEGMENTS), Store(space.root, NEURITES)
 
-    def name(z: int) -> None:
-        found = read_table(space.root, table, f"z{z}.")
-        ids, neurites = (found[part].astype(np.uint64) for part in ("segments", "neurites"))
-        rename(segments[z - box.start[0]], ids, neurites)
+    def encoded(z: int) -> list[bytes]:
+        section = box.section(z)
+        labels = segments.read(section)
+        if z not in space.missing:
+            if grown:
+                labels[0] = grown(box, z, labels[0])
+            found = read_table(space.root, table, f"z{z}.")
+            rename(labels[0], *(found[part].astype(np.uint64) for part in ("segments", "neurites")))
+        chunks = neurites.chunks(section)
+        return [neurites.encode(labels[chunk.within(section)]) for chunk in chunks]
 
-    list(over(name, present_in(space, box), threads))
-    objects = Store(space.root, NEURITES).write(box, segments)
+    objects = neurites.write_chunks(box, _in_turn(encoded, box, threads))
     return Entry(box.key, objects, None, {"voxels": box.size})
 
 
