@@ -9,14 +9,17 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from dcan.config import parse
+from dcan.engine.blocks import over
 from dcan.geometry import Box
 from dcan.ops import phantom
 from dcan.ops.frames import Frame, Membrane
@@ -44,6 +47,27 @@ class Spent:
 
     cpu: float
     wall: float
+
+
+def spent(work: Callable[[], object]) -> Spent:
+    """What one call takes."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    return Spent(time.process_time() - cpu, time.perf_counter() - wall)
+
+
+@njit(nogil=True)
+def _arithmetic(state: int) -> int:
+    for _ in range(400_000_000):
+        state ^= state << 13
+        state ^= state >> 7
+        state ^= state << 17
+    return state
+
+
+def arithmetic(threads: int) -> Spent:
+    """Twice the same arithmetic, which touches no memory: what the machine gives two threads."""
+    return spent(lambda: list(over(_arithmetic, (1, 2), threads)))
 
 
 class BlockStages:
@@ -90,7 +114,9 @@ class BlockStages:
             shutil.rmtree(self.space.root / "tables" / stage, ignore_errors=True)
             shutil.rmtree(self.space.root / "receipts" / stage, ignore_errors=True)
             (self.space.root / "receipts" / f"{stage}.json").unlink(missing_ok=True)
-        cpu, wall = time.process_time(), time.perf_counter()
+        return spent(lambda: self._stages(workers))
+
+    def _stages(self, workers: int) -> None:
         part = Part(0, 1)
         segment.flood_blocks(self.space, part, workers)
         seal(self.space, "flood")
@@ -100,14 +126,14 @@ class BlockStages:
         names.stitch_sections(self.space, workers)
         names.relabel_blocks(self.space, part, workers)
         seal(self.space, "relabel")
-        return Spent(time.process_time() - cpu, time.perf_counter() - wall)
 
-    def kernels(self) -> float:
-        """CPU seconds of the same work on arrays."""
-        begun = time.process_time()
-        for z in self.space.present:
-            self._section(self.membrane[z])
-        return time.process_time() - begun
+    def kernels(self, threads: int) -> Spent:
+        """The same work on arrays, whole sections on each thread."""
+        return spent(
+            lambda: list(
+                over(lambda z: self._section(self.membrane[z]), self.space.present, threads)
+            )
+        )
 
     def _section(self, section: Membrane) -> None:
         frames = [Frame(box, SHAPE) for box in segment.column(self.space, 0)]

@@ -18,11 +18,12 @@ from dcan.errors import DcanError
 PATIENCE = 30  # seconds for a scheduler to answer, and to have a worker
 LOOPBACK = "127.0.0.1:0"  # Dask's HTTP servers cannot be left out, and listen everywhere unasked
 QUIET = {
+    "distributed.admin.system-monitor.interval": "1h",
     "distributed.admin.tick.interval": "1h",
     "distributed.admin.tick.limit": "1h",
     "distributed.worker.profile.enabled": False,
 }
-"""Its watch over its own event loop, and profiles of tasks that nobody sees: 50 ms a second."""
+"""Its watch over machine, event loop and tasks, which nobody sees: 50 ms of CPU time a second."""
 
 
 class _Threads(ThreadPoolExecutor):  # type: ignore[misc]
