@@ -24,7 +24,7 @@ from dcan.geometry import Box
 from dcan.ops import phantom
 from dcan.ops.frames import Frame, Membrane
 from dcan.ops.fusion import components, fuse, inside_table
-from dcan.ops.merging import merge, needed
+from dcan.ops.merging import merge
 from dcan.ops.numbering import named_columns
 from dcan.ops.sections import Fusion
 from dcan.ops.smoothing import depth_levels, reach, smooth
@@ -142,7 +142,7 @@ class BlockStages:
         inside = inside_table(self.fusion.w_f, self.fusion.t)
         masks, found = [], []
         for frame, flooded in zip(frames, floods, strict=True):
-            part = regions.select(needed(flooded, frame))
+            part = regions.select(flooded.terminals)
             core = np.ascontiguousarray(section[frame.core.slices[1:]])
             fused = fuse(self._levels(section, frame), core, frame, part, inside)
             masks.append(fused.inside)

@@ -79,7 +79,7 @@ STAGES: dict[str, Stage] = {
         version=2, after=("predict",), keys=("volume.missing", "linking.bridge", "linking.drift")
     ),
     "flood": Stage(
-        version=1,
+        version=2,
         after=("predict",),
         keys=("volume.missing", "blocks.shape"),
         chosen=("sigma",),

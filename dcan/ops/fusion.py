@@ -76,7 +76,7 @@ def fuse(
     """Contour, inside and local segments of a block.
 
     `levels`: uint16, exact on `frame.window`. `membrane`: uint8 on the core. `regions`: at
-    least the keys of `needed`. `inside`: `inside_table`. Segments are 4-connected. Raises
+    least the terminals of its `Flood`. `inside`: `inside_table`. Segments are 4-connected. Raises
     ValueError for another shape or a missing key.
     """
     return label(contour(descend(levels, frame), regions), membrane, frame, inside)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from dcan.ops.frames import Frame, Levels, Mask, Numbers, Pixels
+from dcan.ops.frames import Levels, Mask, Numbers, Pixels
 from dcan.ops.saddles import least_saddles
 from dcan.ops.watershed import Flood
 
@@ -50,12 +50,6 @@ class Regions:
         return Regions(keys, self.of(keys))
 
 
-def needed(block: Flood, frame: Frame) -> Pixels:
-    """The keys that `fuse` asks for: the block's minima and its ring; uint64, sorted."""
-    # the ring lies outside the core: no pixel is in both, and two sorted runs are soon merged
-    return np.sort(np.concatenate([block.minima, frame.ring]), kind="stable")
-
-
 def merge(floods: Sequence[Flood], depth: int) -> Regions:
     """The regions of a section from the tables of all its blocks, in any order.
 
@@ -76,10 +70,10 @@ def merge(floods: Sequence[Flood], depth: int) -> Regions:
         np.concatenate([block.ends for block in floods]),
     )
     exits = _exits(minima, rim, ends)
-    a, b = (
-        _basins(np.concatenate(pixels), minima, rim, exits)
-        for pixels in ([block.a for block in floods], [block.b for block in floods])
-    )
+    basins = [_basins(block.terminals, minima, rim, exits) for block in floods]
+    each = list(zip(basins, floods, strict=True))
+    a = np.concatenate([np.repeat(basin, block.pairs) for basin, block in each])
+    b = np.concatenate([basin[block.others] for basin, block in each])
     saddles = np.concatenate([block.saddles for block in floods])
     low, high, saddles = least_saddles(np.minimum(a, b), np.maximum(a, b), saddles, len(minima))
     order = np.argsort(saddles, kind="stable")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from dcan.ops.frames import Core, Frame, Levels, Numbers, Pixels
+from dcan.ops.frames import Core, Frame, Levels, Mask, Numbers, Pixels
 from dcan.ops.saddles import touching_saddles
 
 LARGEST = 2**31 - 2
@@ -40,7 +40,7 @@ class Descent:
     levels: Levels
     basins: Numbers
     terminals: Pixels
-    minimum: npt.NDArray[np.bool_]
+    minimum: Mask
 
     @property
     def core(self) -> Core:
@@ -52,20 +52,38 @@ class Descent:
 class Flood:
     """What the other blocks of a section must know of one block.
 
-    `minima`: its minima, uint64 sorted; `depths`: their levels, uint16. `rim`: its rim
-    pixels, uint64 sorted; `ends`: the terminal of each. `a` < `b`: pairs of terminals whose
-    basins touch, uint64, sorted by (a, b), each pair once; `saddles`: uint16, the least
-    max(level, level) over their 4-adjacent pixels. A pair of pixels belongs to the block
-    of its upper or left one.
+    `terminals`: its minima and its ring pixels, uint64 sorted; `minimum`: bool, which are
+    minima; `depths`: the levels of these, uint16. `rim`: its rim pixels, uint64 sorted;
+    `ends`: the terminal of each. Pairs of terminals whose basins touch, each once, sorted:
+    `pairs`, int32, how many begin with each terminal, the lower of the two; `others`, int32,
+    the index of the higher one of each pair; `saddles`: uint16, the least max(level, level)
+    over their 4-adjacent pixels. A pair of pixels belongs to the block of its upper or left
+    one.
     """
 
-    minima: Pixels
+    terminals: Pixels
+    minimum: Mask
     depths: Levels
     rim: Pixels
     ends: Pixels
-    a: Pixels
-    b: Pixels
+    pairs: Numbers
+    others: Numbers
     saddles: Levels
+
+    @property
+    def minima(self) -> Pixels:
+        """The block's minima, sorted."""
+        return self.terminals[self.minimum]
+
+    @property
+    def a(self) -> Pixels:
+        """The lower terminal of each pair."""
+        return np.repeat(self.terminals, self.pairs)
+
+    @property
+    def b(self) -> Pixels:
+        """The higher terminal of each pair."""
+        return self.terminals[self.others]
 
 
 def flood(levels: Levels, frame: Frame) -> Flood:
@@ -104,15 +122,15 @@ def tables(descent: Descent) -> Flood:
     low, high, level = touching_saddles(
         descent.levels, descent.basins, descent.core, len(terminals)
     )
-    minima = terminals[minimum]
     rim = frame.rim
     return Flood(
-        minima=minima,
-        depths=descent.levels[_window_index(minima, frame)],
+        terminals=terminals,
+        minimum=minimum,
+        depths=descent.levels[_window_index(terminals[minimum], frame)],
         rim=rim,
         ends=terminals[descent.basins[_window_index(rim, frame)]],
-        a=terminals[low],
-        b=terminals[high],
+        pairs=np.bincount(low, minlength=len(terminals)).astype(np.int32),
+        others=high,
         saddles=level,
     )
 

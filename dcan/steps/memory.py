@@ -27,8 +27,8 @@ NETWORK = 480 * MIB
 """Torch, and what it takes to compile its modules where that was not done yet."""
 BASIN = 50
 """Pixels of a basin, at least, in a smoothed map; 8 million of 20000 x 20000 pixels."""
-FLOODED = 10 + 3 * 18
-"""Bytes of the tables for a basin: its minimum and level, and about three saddles."""
+FLOODED = 15 + 3 * 6
+"""Bytes of the tables for a basin: its minimum, level and pairs, and about three saddles."""
 SEGMENT = 500
 """Pixels of a segment, on the average of a section, at least."""
 

@@ -14,7 +14,7 @@ from dcan.engine.blocks import over
 from dcan.geometry import Box
 from dcan.ops.frames import Frame, Levels
 from dcan.ops.fusion import FusedSection, fuse, inside_table
-from dcan.ops.merging import Regions, merge, needed
+from dcan.ops.merging import Regions, merge
 from dcan.ops.smoothing import depth_levels, reach, smooth
 from dcan.ops.watershed import Flood, flood
 from dcan.steps.vouching import check_inputs, do_batch, do_units, section_threads, working
@@ -116,7 +116,7 @@ def _merge_section(
     regions = merge(floods, depth)
     arrays: dict[str, Array] = {}
     for box, found in zip(boxes, floods, strict=True):
-        part = regions.select(needed(found, Frame(box, space.shape)))
+        part = regions.select(found.terminals)
         arrays[f"{box.key}.keys"], arrays[f"{box.key}.names"] = part.keys, part.names
     counts = {"basins": sum(len(f.minima) for f in floods), "regions": regions.count}
     return Entry(unit.key, (), pack.append(arrays), counts)

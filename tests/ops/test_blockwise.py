@@ -14,7 +14,7 @@ from dcan.ops.drift import coarse
 from dcan.ops.frames import Frame
 from dcan.ops.fusion import fuse, inside_table, region_image
 from dcan.ops.linking import add, overlaps
-from dcan.ops.merging import merge, needed
+from dcan.ops.merging import merge
 from dcan.ops.sections import Fusion, segment
 from dcan.ops.smoothing import depth_levels, reach, smooth
 from dcan.ops.stitching import BlockSegments, stitch
@@ -94,7 +94,7 @@ def blockwise(membrane, fusion, step, random):
     images = [np.empty(membrane.shape, kind) for kind in ("u2", "u8", "?", "?", "u8")]
     blocks, fused = [], []
     for part, frame, block in zip(levels, frames, floods, strict=True):
-        here = regions.select(needed(block, frame))
+        here = regions.select(block.terminals)
         core = membrane[frame.core.slices[1:]]
         fused.append(fuse(part, core, frame, here, inside))
         blocks.append(BlockSegments.of(fused[-1], frame))

@@ -10,7 +10,7 @@ from skimage.morphology import reconstruction
 from dcan.geometry import Box, Grid
 from dcan.ops.frames import Frame
 from dcan.ops.fusion import region_image
-from dcan.ops.merging import merge, needed
+from dcan.ops.merging import merge
 from dcan.ops.watershed import Flood, descend, flood, tables
 
 LEVELS = st.tuples(st.integers(1, 12), st.integers(1, 12), st.sampled_from((1, 4, 200))).flatmap(
@@ -130,10 +130,9 @@ def test_keys_are_all_minima_and_all_rim_pixels():
     assert (regions.names == image[regions.keys]).all()
     assert regions.count == len(np.unique(image)) < len(np.unique(whole(levels, 0)))
     for block, frame in zip(floods, frames, strict=True):
-        wanted = needed(block, frame)
-        part = regions.select(wanted)
+        part = regions.select(block.terminals)
         assert part.keys.tolist() == sorted({*block.minima.tolist(), *frame.ring.tolist()})
-        assert (part.names == image[wanted]).all()
+        assert (part.names == image[part.keys]).all()
 
 
 def test_a_missing_block_is_a_defect():
@@ -151,9 +150,10 @@ def test_an_unknown_key_is_a_defect():
 
 
 def test_tables_that_lead_in_a_circle_are_refused() -> None:
-    none, levels = np.empty(0, np.uint64), np.empty(0, np.uint16)
-    one, two, minimum = (np.array([pixel], np.uint64) for pixel in (1, 2, 9))
-    west = Flood(minimum, np.zeros(1, np.uint16), one, two, none, none, levels)
-    east = Flood(none, levels, two, one, none, none, levels)
+    pairs, levels = np.empty(0, np.int32), np.empty(0, np.uint16)
+    one, two, both = (np.array(pixels, np.uint64) for pixels in ([1], [2], [2, 9]))
+    minimum = np.array([False, True])
+    west = Flood(both, minimum, np.zeros(1, np.uint16), one, two, pairs, pairs, levels)
+    east = Flood(one, minimum[:1], levels, two, one, pairs, pairs, levels)
     with pytest.raises(ValueError, match="circle"):
         merge([west, east], 0)
