@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from math import prod
 from pathlib import Path
 from statistics import median
@@ -26,19 +26,24 @@ from skimage.segmentation import watershed
 from benchmarks.stages import SHAPE as STAGES_SHAPE
 from benchmarks.stages import BlockStages, Spent, arithmetic, spent
 from benchmarks.warping import plain_mistakes
+from dcan.engine.blocks import over
 from dcan.geometry import Box
 from dcan.ops import contingency, phantom
+from dcan.ops.calibration import SearchGrid
+from dcan.ops.calibration import calibrate as search
 from dcan.ops.metrics import score_stack, volume_scores
 from dcan.ops.partition import classic_pairs
 from dcan.ops.sections import Fusion, segment
-from dcan.ops.targets import NEURITE, target
+from dcan.ops.targets import NEURITE, objects, target
 from dcan.ops.warping import mistakes
+from dcan.steps import calibrate
 
 SHAPE = (4, 1024, 1024)
 ROUNDS = 5
 STAGE_ROUNDS = 3  # of the block stages, which take minutes
 SCORED = (30, 512, 512)
 SCORED_SECONDS = 60
+CALIBRATION_SECONDS = 300
 FUSION = Fusion(sigma=1.5, depth=8.0, w_f=700, t=300, min_size=25)
 
 Side = Callable[[], Any]
@@ -139,6 +144,27 @@ def stack() -> None:
     )
 
 
+def calibration() -> None:
+    """The search of sigma, depth, w_f and t as it is configured, on two threads."""
+    membrane = phantom.membrane(SCORED, 0, Box.whole(SCORED))
+    labels = phantom.render(SCORED, 0, Box.whole(SCORED)).neurites
+    truths = [objects(target(section, "neurites")) for section in labels]
+    grid = SearchGrid(
+        calibrate.SIGMAS, calibrate.DEPTHS, calibrate.WEIGHTS, calibrate.THRESHOLDS, (25,)
+    )
+
+    def on_two(work: Callable[[Any], Any], sections: Any) -> list[Any]:
+        return list(over(work, list(sections), 2))
+
+    search(list(membrane[:2]), truths[:2], replace(grid, sigma=(1.0,), depth=(8.0,)))
+    taken = spent(lambda: search(list(membrane), truths, grid, on_two))
+    choices = prod(len(axis) for axis in astuple(grid))
+    print(
+        f"calibration of {SCORED} over {choices} choices, two threads: {taken.wall:.0f} s "
+        f"(aim: at most {CALIBRATION_SECONDS} s for 500 choices)"
+    )
+
+
 def stages() -> None:
     """Flood to relabel through files, against scikit-image in memory and against the kernels."""
     with tempfile.TemporaryDirectory() as folder:
@@ -169,4 +195,5 @@ def stages() -> None:
 if __name__ == "__main__":
     compare()
     stack()
+    calibration()
     stages()
