@@ -402,7 +402,7 @@ def test_over_starts_nothing_more_after_a_failure_or_when_the_caller_stops(fails
     def work(number: int) -> int:
         started.append(number)
         if number:
-            time.sleep(0.3)
+            time.sleep(1)  # both threads are busy while the caller looks
         elif fails:
             raise DcanError("section 0 is damaged: mend it")
         return number
@@ -414,4 +414,4 @@ def test_over_starts_nothing_more_after_a_failure_or_when_the_caller_stops(fails
     else:
         assert next(results) == 0
         results.close()  # type: ignore[attr-defined]
-    assert sorted(started) == [0, 1, 2]
+    assert set(started) <= {0, 1, 2}, "six were drawn, two threads had time for three at most"
