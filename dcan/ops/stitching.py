@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dcan.ops.frames import Frame, Labels, Pixels
+from dcan.ops.frames import Frame, Labels, Pixels, distinct
 from dcan.ops.fusion import Faces, FusedSection, Sizes
 
 Indices = npt.NDArray[np.int64]
@@ -103,5 +103,6 @@ def _touching(blocks: Sequence[BlockSegments], offsets: Indices) -> Iterator[Ind
 
 def _across(near: Labels, near_offset: int, far: Labels, far_offset: int) -> Indices:
     both = (near > 0) & (far > 0)
-    pairs = np.stack([near[both], far[both]]).astype(np.int64) - 1
-    return np.unique(pairs + np.array([[near_offset], [far_offset]]), axis=1)
+    pairs = distinct((near[both].astype(np.uint64) << np.uint64(32)) | far[both])
+    low, high = (half.astype(np.int64) - 1 for half in np.divmod(pairs, np.uint64(1 << 32)))
+    return np.stack([low + near_offset, high + far_offset])
