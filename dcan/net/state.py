@@ -15,7 +15,7 @@ from dcan.net.model import Architecture, Logits
 from dcan.net.networks import build, initialise
 from dcan.net.recipe import Recipe
 from dcan.net.rule import DivergedError, loss, optimiser
-from dcan.net.validation import Measured, Validation
+from dcan.net.validation import Judge, Measured
 
 Tensors = dict[str, Tensor]
 GROUPS = ("weights", "optimiser", "best", "average")
@@ -154,7 +154,7 @@ class Run:
             logits: Logits = model(em)
         return logits
 
-    def validate(self, validation: Validation | None) -> Measured | None:
+    def validate(self, validation: Judge | None) -> Measured | None:
         """Judge the averaged weights on the validation sections, and keep them if the best.
 
         None without sections: the present weights are then the best.

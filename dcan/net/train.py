@@ -18,7 +18,7 @@ from dcan.net.networks import reach
 from dcan.net.recipe import Recipe
 from dcan.net.rule import UNKNOWN, learning_rate
 from dcan.net.state import Run, TrainingState
-from dcan.net.validation import Validation
+from dcan.net.validation import Judge
 
 __all__ = ["Recipe", "Record", "TrainingState", "train"]
 
@@ -97,7 +97,7 @@ def train(
     torch.use_deterministic_algorithms(True, warn_only=torch.device(device).type != "cpu")
     rule = recipe.resolved()
     run = Run(architecture, recipe, state, torch.device(device))
-    judge = Validation(validation, -(-reach(architecture) // STRIDE) * STRIDE)
+    judge = Judge(validation, -(-reach(architecture) // STRIDE) * STRIDE)
     clock = _Clock()
     losses: list[list[float]] = []
     for em, target in clock.waiting(_batches(recipe, sections, run.step)):

@@ -29,7 +29,7 @@ Forward = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`loss`: mean fused loss over all labelled pixels, nats. `rand_error`: see `Validation`."""
+    """`loss`: mean fused loss over all labelled pixels, nats. `rand_error`: see `Judge`."""
 
     loss: float
     rand_error: float | None
@@ -40,7 +40,7 @@ class Measured:
         return (0.0 if self.rand_error is None else self.rand_error), self.loss
 
 
-class Validation:
+class Judge:
     """Whole labelled sections, seen with reflection around them as in prediction.
 
     The Rand error is the foreground-restricted one of the segments after watershed fusion, by

@@ -1,4 +1,4 @@
-"""Choose the values of fusion and linking by the errors of the validation sections."""
+"""Choose the values of fusion and linking by the errors of sections kept back from training."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from dcan.ops.calibration import SearchGrid
 from dcan.ops.link_search import DEFAULT
 from dcan.ops.sections import Fusion
 from dcan.steps.calibrate_links import given_links, links_searched, plain, search_links
+from dcan.steps.segment import thousandths
 from dcan.steps.truth import refuse_evaluated
 from dcan.steps.validation import Validation
 from dcan.steps.versions import versions
@@ -96,16 +97,12 @@ def _borrowed(space: Workspace, path: Path) -> Borrowed:
     )
 
 
-def _thousandths(value: float) -> int:
-    return round(value * 1000)
-
-
 def _grid(fixed: dict[str, float], min_size: int) -> SearchGrid:
     return SearchGrid(
         sigma=(fixed["sigma"],) if "sigma" in fixed else SIGMAS,
         depth=(fixed["depth"],) if "depth" in fixed else DEPTHS,
-        w_f=(_thousandths(fixed["w_f"]),) if "w_f" in fixed else WEIGHTS,
-        t=(_thousandths(fixed["t"]),) if "t" in fixed else THRESHOLDS,
+        w_f=(thousandths(fixed["w_f"]),) if "w_f" in fixed else WEIGHTS,
+        t=(thousandths(fixed["t"]),) if "t" in fixed else THRESHOLDS,
         min_size=(min_size,),
     )
 
@@ -155,8 +152,10 @@ def _plain_interval(within: dict[str, tuple[float, float]]) -> dict[str, list[fl
 
 
 def _origin(space: Workspace) -> str:
-    if space.config.membrane or space.config.training.folds == 1:
+    if space.config.training.folds == 1:
         return "validation sections"
+    if space.config.membrane:
+        return "labelled sections"
     return "labelled sections, each by the networks that were not trained on it"
 
 
@@ -206,8 +205,8 @@ def _of_links(space: Workspace, validation: Validation, chosen: dict[str, float]
         fusion = Fusion(
             chosen["sigma"],
             chosen["depth"],
-            _thousandths(chosen["w_f"]),
-            _thousandths(chosen["t"]),
+            thousandths(chosen["w_f"]),
+            thousandths(chosen["t"]),
             given.min_size,
         )
         return remembered(

@@ -224,3 +224,23 @@ def test_a_borrowed_calibration_was_not_chosen_on_what_is_evaluated(
         assert space.receipt("calibrate").values["chosen"]["sigma"] == 1.5
         record = json.loads((space.root / "calibration.json").read_text())
         assert record["sections"] == chosen_on
+
+
+@pytest.mark.parametrize(
+    ("folds", "kept", "origin"),
+    [(1, [6], "validation sections"), (3, PRESENT, "labelled sections")],
+)
+def test_a_given_map_is_calibrated_on_what_folds_say_and_says_so(
+    make: Make, tmp_path: Path, folds: int, kept: list[int], origin: str
+) -> None:
+    space = make(
+        noise(7, *SIZE),
+        volume={"missing": [2]},
+        truth=labels(tmp_path, 7, sections="0:7"),
+        membrane={"source": saved(tmp_path / "map.npy", noise(7, *SIZE, seed=4))},
+        training={"folds": folds},
+    )
+    calibrate(prepared(space))
+    record = json.loads((space.root / "calibration.json").read_text())
+    assert [section["z"] for section in record["sections"]] == kept
+    assert (record["from"], record["weights"], record["seen_in_training"]) == (origin, [], 0)
