@@ -5,7 +5,8 @@ hash is that of the object's text and of the name, shape and bytes of every tens
 flipped bit that matters is noticed, in the header too. Nothing in a checkpoint is code.
 
 What is an architecture and which tensors it has is known elsewhere: a caller that loads
-weights gives the function that says it.
+weights gives the function that says it. Weights are stored in float32, or in float16 to be
+handed on in half the bytes; in memory they are float32.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from dcan.errors import DcanError
 from dcan.storage.objects import replacing
 
 LARGEST_HEADER = 1 << 24  # bytes; sixty names take a few thousand
+DTYPES = (torch.float32, torch.float16)
 
 Tensors = dict[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -63,19 +65,27 @@ class Meta(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The tensors of a network by name, what they are, and the hash of both, hexadecimal."""
+    """The float32 tensors of a network by name, what they are, and the file's hash of both."""
 
     tensors: Tensors
     meta: Meta
     sha256: str
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor], meta: Meta) -> str:
-    """Write weights, whole and durable or not at all; returns their sha256.
+def save_weights(
+    path: Path, tensors: Mapping[str, Tensor], meta: Meta, dtype: torch.dtype = torch.float32
+) -> str:
+    """Write weights as `dtype`, whole and durable or not at all; returns their sha256.
 
-    Equal tensors and meta give equal bytes. Raises DcanError: the file cannot be written.
+    `dtype`: one of DTYPES. Equal tensors and meta give equal bytes.
+
+    Raises DcanError: the file cannot be written, or a weight is too large for the dtype.
     """
-    return _save(path, "weights", tensors, meta.model_dump(mode="json"))
+    stored = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    for name, tensor in stored.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise DcanError(f"weights {name!r} do not fit {dtype}: keep them in float32")
+    return _save(path, "weights", stored, meta.model_dump(mode="json"))
 
 
 def load_weights(path: Path, layout: Layout) -> Weights:
@@ -183,18 +193,18 @@ def _load(path: Path, header: _Header, shapes: Shapes | None) -> Tensors:
     if shapes is not None:
         _check_shapes(path, {name: tuple(t.shape) for name, t in tensors.items()}, shapes)
     for name, tensor in tensors.items():
-        if tensor.dtype != torch.float32 or not bool(torch.isfinite(tensor).all()):
-            raise _refusal(path, f"tensor {name!r} is not of finite float32")
+        if tensor.dtype not in DTYPES or not bool(torch.isfinite(tensor).all()):
+            raise _refusal(path, f"tensor {name!r} is not of finite float32 or float16")
     if _digest(header.text, tensors) != header.sha256:
         raise _refusal(path, "its bytes are not those that were written (SHA-256 differs)")
-    return tensors
+    return {name: tensor.float() for name, tensor in tensors.items()}
 
 
 def _check_size(path: Path, size: int, shapes: Shapes) -> None:
     """Before memory is taken: a file much larger than its architecture is none of it."""
-    expected = sum(4 * prod(shape) for shape in shapes.values())
-    if not expected < size <= expected + 8 + LARGEST_HEADER:
-        raise _refusal(path, f"{size} bytes where its architecture has tensors of {expected}")
+    numbers = sum(map(prod, shapes.values()))
+    if not 2 * numbers < size <= 4 * numbers + 8 + LARGEST_HEADER:
+        raise _refusal(path, f"{size} bytes where its architecture has {numbers} weights")
 
 
 def _check_shapes(path: Path, found: Shapes, expected: Shapes) -> None:

@@ -1,0 +1,34 @@
+"""A trained network as one small file, to be handed on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from dcan.errors import DcanError
+from dcan.steps.train import members
+from dcan.steps.workspace import Workspace
+from dcan.storage.checkpoints import save_weights
+
+_log = logging.getLogger("dcan")
+
+
+def export(space: Workspace, member: int, out: str) -> None:
+    """Write one member's weights to a new file, rounded to float16.
+
+    The file says all that the member's own says, and serves as `model.weights` or
+    `training.start_from`.
+
+    Raises DcanError: there is no such member, or the file exists.
+    """
+    found, path = members(space), Path(out)
+    if not 0 <= member < len(found):
+        raise DcanError(f"--member {member}: {len(found)} are trained, give 0..{len(found) - 1}")
+    if path.exists():
+        raise DcanError(f"--out {out} exists: give another name, or remove it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = found[member]
+    sha256 = save_weights(path, weights.tensors, weights.meta, torch.float16)
+    _log.info("export: %s, %d bytes, sha256 %s", path, path.stat().st_size, sha256)
