@@ -115,5 +115,9 @@ class Prediction(Strict):
     views: Literal[1, 8] = 1
     """8: the mean over the flips and quarter turns of a window."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    backend: Literal["auto", "torch", "openvino"] = "auto"
+    """What computes; `auto`: OpenVINO on a CPU with AMX where it is installed, else torch."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the convolutions; `auto`: bfloat16 where the machine has it in hardware."""
     threads: Annotated[StrictInt, Field(ge=1, le=1024)] = 2
     """Compute threads on the CPU; part of the result, so not the job's `threads`."""

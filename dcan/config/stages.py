@@ -60,7 +60,10 @@ STAGES: dict[str, Stage] = {
             *("model.deconvolution", "training.augmentation", "training.start_from"),
         ),
     ),
-    "resolve": Stage(version=1, keys=("prediction.device", "prediction.threads")),
+    "resolve": Stage(
+        version=2,
+        keys=tuple(f"prediction.{key}" for key in ("device", "backend", "precision", "threads")),
+    ),
     "calibrate": Stage(
         version=3,
         after=("truth", "train", "resolve"),

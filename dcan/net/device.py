@@ -2,62 +2,137 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal, Protocol
 
 import torch
 
 from dcan.errors import DcanError
 from dcan.net.recipe import Precision
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-def resolve(wanted: str, threads: int) -> dict[str, Any]:
-    """The device that `wanted` (auto, cpu, cuda) means here, as a record of what decides bits.
+
+class Wanted(Protocol):
+    """What a configuration asks of a prediction; see its section `prediction`."""
+
+    @property
+    def device(self) -> Literal["auto", "cpu", "cuda"]: ...  # noqa: D102
+
+    @property
+    def backend(self) -> Literal["auto", "torch", "openvino"]: ...  # noqa: D102
+
+    @property
+    def precision(self) -> Literal["auto", "float32", "bfloat16", "float16"]: ...  # noqa: D102
+
+    @property
+    def threads(self) -> int: ...  # noqa: D102
+
+
+def device_of(wanted: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+    """The kind of device that is meant here.
 
     Raises DcanError when cuda is asked for and there is none.
     """
     present = torch.cuda.is_available()
     if wanted == "cuda" and not present:
         raise DcanError("prediction.device is cuda but no GPU is visible: use auto or cpu")
-    kind = "cuda" if present and wanted != "cpu" else "cpu"
-    name = (
-        torch.cuda.get_device_name() if kind == "cuda" else torch.backends.cpu.get_cpu_capability()
-    )
+    return "cuda" if present and wanted != "cpu" else "cpu"
+
+
+def resolve(wanted: Wanted) -> dict[str, Any]:
+    """What predicts here, as a record of all that decides bits.
+
+    Raises DcanError: a device or backend is asked for that is not here.
+    """
+    device = device_of(wanted.device)
+    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    backend = _backend(wanted.backend, device)
     return {
-        "device": kind,
+        "device": device,
         "name": name,
-        "precision": "float32",
-        "batch": 1,
-        "threads": threads,
-        "torch": torch.__version__,
+        "backend": backend,
+        "precision": precision_of(wanted.precision, device),
+        "threads": wanted.threads,
+        "versions": {package: version(package) for package in {"torch", backend}},
     }
 
 
-def training_precision(wanted: Literal["auto"] | Precision, device: str) -> Precision:
-    """What `training.precision` (auto, float32, bfloat16) means on a device of this machine.
+def be_deterministic(device: torch.device) -> None:
+    """Let torch use kernels alone that give the same bits each time, where it has them."""
+    # Deconvolutions have kernels on CUDA whose sums take any order.
+    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
+    # A twentieth of a training step: what is written to new tensors first is never read here.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
-    auto is bfloat16 where the processor or GPU multiplies it in hardware. That is a fact of the
-    machine's class, where a short timing would now and then find another answer.
+
+def _processor() -> str:
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
+def _backend(wanted: Literal["auto", "torch", "openvino"], device: str) -> str:
+    """auto is OpenVINO on a CPU with AMX where it is installed; elsewhere it is not faster."""
+    if wanted == "torch" or device == "cuda":
+        if wanted == "openvino":
+            raise DcanError(
+                "prediction.backend is openvino, which computes on CPUs, and the device is cuda: "
+                "give torch, or device: cpu"
+            )
+        return "torch"
+    try:
+        version("openvino")
+    except PackageNotFoundError:
+        if wanted == "openvino":
+            raise DcanError(
+                "prediction.backend is openvino, which is not installed: pip install "
+                "'dcan[openvino]', or give torch"
+            ) from None
+        return "torch"
+    return "openvino" if wanted == "openvino" or _has("amx_bf16") else "torch"
+
+
+def _has(*features: str) -> bool:
+    able = torch.cpu.get_capabilities()
+    return any(able.get(feature, False) for feature in features)
+
+
+def precision_of(wanted: Literal["auto", "float16"] | Precision, device: str) -> str:
+    """What `precision` means on a device of this machine.
+
+    auto is bfloat16 where the processor or GPU multiplies it in hardware, else float32. That is
+    a fact of the machine's class, where a short timing would now and then find another answer.
     """
     if wanted != "auto":
         return wanted
     if device == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        able = torch.cpu.get_capabilities()
-        native = any(able.get(feature, False) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
+        native = _has("avx512_bf16", "amx_bf16", "bf16")
     return "bfloat16" if native else "float32"
 
 
-def hold(record: dict[str, Any]) -> str:
-    """The device of a record, when this machine can compute as it did.
+def hold(record: dict[str, Any], wanted: Wanted) -> None:
+    """Check that this machine computes as that of the record did.
 
     Raises DcanError that names the first difference: its bits would differ.
     """
-    here = resolve(str(record["device"]), int(record["threads"]))
+    here = resolve(wanted)
     for key, value in record.items():
         if here.get(key) != value:
             raise DcanError(
                 f"this stage was resolved for {key} {value}, this machine has {here.get(key)}: run "
                 "it on such a machine, or remove receipts/resolve.json to begin the stage anew"
             )
-    return str(here["device"])
+
+
+def visible(name: str) -> dict[str, str]:
+    """The GPUs of that name which this process sees: torch's name by one that all processes share.
+
+    `CUDA_VISIBLE_DEVICES` numbers them anew in each process; their UUIDs stay.
+    """
+    every = range(torch.cuda.device_count())
+    return {
+        str(torch.cuda.get_device_properties(i).uuid): f"cuda:{i}"
+        for i in every
+        if torch.cuda.get_device_name(i) == name
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from dcan.errors import DcanError
 from dcan.geometry import Grid, Triple
-from dcan.net.model import MEMBRANE, STRIDE, Architecture
-from dcan.net.networks import Network, build, reach
+from dcan.net.device import be_deterministic
+from dcan.net.members import Member
+from dcan.net.model import STRIDE
 from dcan.net.windows import check_grid, window
 
 __all__ = ["Predictor", "levels", "predict_section", "window"]
@@ -22,70 +23,67 @@ Views = Literal[1, 8]
 
 
 class Predictor:
-    """The networks of an ensemble, ready on a device.
+    """The networks of an ensemble, the views of a window, and their mean.
 
     Each window goes through each member and view alone and at one shape, so that a tile's
     pixels do not depend on what else is computed: batches of other sizes differ in the last
     bits. A larger tile is how a device is filled. Switches torch to deterministic algorithms
     and to `threads`.
 
-    `views`: 1, or 8 for the mean over the flips and quarter turns of a window.
+    `members`: ready on `device`. `reach`: the most pixels between an output pixel and one that
+    it depends on. `views`: 1, or 8 for the mean over the flips and quarter turns of a window.
     """
 
     def __init__(
         self,
-        architecture: Architecture,
-        members: Sequence[Mapping[str, Tensor]],
+        members: Sequence[Member],
+        reach: int,
         device: str = "cpu",
         threads: int = 2,
         *,
         views: Views = 1,
-        dtype: torch.dtype = torch.float32,
     ) -> None:
         if not members:
             raise DcanError("model.weights name no member: give at least one checkpoint")
-        self.architecture, self.threads = architecture, threads
+        self.reach, self.threads = reach, threads
+        self._members, self._device = tuple(members), torch.device(device)
         self._turns = [(turn, flip) for turn in range(4) for flip in (False, True)][:views]
-        self._device, self._dtype = torch.device(device), dtype
-        # Deconvolutions have kernels on CUDA whose sums take any order.
-        torch.use_deterministic_algorithms(True, warn_only=self._device.type != "cpu")
-        self._members = [self._load(weights) for weights in members]
-
-    def _load(self, weights: Mapping[str, Tensor]) -> Network:
-        model = build(self.architecture)
-        model.load_state_dict(weights)
-        model.to(self._device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return model.requires_grad_(False)
+        be_deterministic(self._device)
 
     def tile(self, windows: NDArray[np.float32], halo: int) -> NDArray[np.uint8]:
         """Probability of membrane of the tiles in the middle of windows.
 
         `windows`: (k, h, w) float32, normalised; h, w and halo multiples of 8. Returns
         (k, h - 2 halo, w - 2 halo) uint8: floor(255 p + 0.5), p the float32 mean of the
-        members' and views' softmax, added in their order.
+        members' and views' probabilities, added in their order.
 
-        Raises DcanError: the network gives a value that is not finite.
+        Raises DcanError: the network gives a value that is not finite, or memory is short.
         """
-        tiles = [self._probability(each)[halo:-halo, halo:-halo] for each in windows]
-        if not all(np.isfinite(p).all() for p in tiles):
+        # The setting belongs to the calling thread, and another number changes last bits.
+        torch.set_num_threads(self.threads)
+        try:
+            with torch.inference_mode():
+                return np.stack([self._levels(each, halo) for each in windows])
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise _short_of_memory(windows.shape[-1] - 2 * halo, error) from None
+        except RuntimeError as error:  # what torch's own allocator raises on the CPU
+            if "allocate memory" not in str(error):
+                raise
+            raise _short_of_memory(windows.shape[-1] - 2 * halo, error) from None
+
+    def _levels(self, window: NDArray[np.float32], halo: int) -> NDArray[np.uint8]:
+        em = torch.from_numpy(window)[None, None].to(self._device)  # (1, 1, h, w)
+        total = torch.zeros(window.shape, device=self._device)  # (h, w)
+        for member in self._members:
+            for turn, flip in self._turns:
+                total += _from_view(member(_to_view(em, turn, flip)), turn, flip)
+        p = (total / (len(self._members) * len(self._turns)))[halo:-halo, halo:-halo]
+        if not bool(torch.isfinite(p).all()):
             raise DcanError(
                 "prediction gave values that are not finite: the image or the weights hold "
                 "NaN or infinity, run `dcan verify`"
             )
-        return np.stack([levels(p) for p in tiles])
-
-    def _probability(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
-        # The setting belongs to the calling thread, and another number changes last bits.
-        torch.set_num_threads(self.threads)
-        with torch.inference_mode():
-            em = torch.from_numpy(window)[None, None].to(self._device, self._dtype)  # (1, 1, h, w)
-            em = em.contiguous(memory_format=torch.channels_last)
-            total = torch.zeros(window.shape, device=self._device)  # (h, w)
-            for model in self._members:
-                for turn, flip in self._turns:
-                    total += _from_view(_softmax(model, _to_view(em, turn, flip)), turn, flip)
-            mean = total / (len(self._members) * len(self._turns))
-            return mean.cpu().numpy()
+        return (p * 255 + 0.5).floor().to(torch.uint8).cpu().numpy()
 
 
 def levels(p: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -94,15 +92,17 @@ def levels(p: NDArray[np.float32]) -> NDArray[np.uint8]:
     return stored
 
 
-def _softmax(model: Network, em: Tensor) -> Tensor:
-    fused, _ = model(em)
-    return torch.softmax(fused.float(), 1)[0, MEMBRANE]  # (h, w)
+def _short_of_memory(tile: int, error: BaseException) -> DcanError:
+    smaller = max(STRIDE, tile // 2 // STRIDE * STRIDE)
+    return DcanError(
+        f"prediction.tile is {tile}: the device has too little memory for its window "
+        f"({str(error).splitlines()[0][:120]}): give {smaller}"
+    )
 
 
 def _to_view(em: Tensor, turn: int, flip: bool) -> Tensor:
     turned = torch.rot90(em, turn, (-2, -1))
-    turned = turned.flip(-1) if flip else turned
-    return turned.contiguous(memory_format=torch.channels_last)
+    return turned.flip(-1) if flip else turned
 
 
 def _from_view(p: Tensor, turn: int, flip: bool) -> Tensor:
@@ -123,7 +123,7 @@ def predict_section(
 
     Raises DcanError: tile or halo do not fit the network.
     """
-    check_grid(tile, halo, reach(predictor.architecture), STRIDE)
+    check_grid(tile, halo, predictor.reach, STRIDE)
     shape: Triple = (1, *section.shape)
     out = np.empty(section.shape, np.uint8)
     for box in Grid(shape, (1, tile, tile)):

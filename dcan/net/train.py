@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dcan.errors import DcanError
 from dcan.net.augment import Section, sample, stream
+from dcan.net.device import be_deterministic
 from dcan.net.model import STRIDE, Architecture
 from dcan.net.networks import reach
 from dcan.net.recipe import Recipe
@@ -94,9 +95,7 @@ def train(
     """
     _check(recipe, sections, validation)
     torch.set_num_threads(recipe.threads)
-    torch.use_deterministic_algorithms(True, warn_only=torch.device(device).type != "cpu")
-    # A twentieth of a step; what is written to every new tensor first is never read here.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    be_deterministic(torch.device(device))
     rule = recipe.resolved()
     run = Run(architecture, recipe, state, torch.device(device))
     judge = Judge(validation, -(-reach(architecture) // STRIDE) * STRIDE)

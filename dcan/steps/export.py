@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import torch
-
 from dcan.errors import DcanError
 from dcan.steps.train import members
 from dcan.steps.workspace import Workspace
@@ -30,5 +28,5 @@ def export(space: Workspace, member: int, out: str) -> None:
         raise DcanError(f"--out {out} exists: give another name, or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = found[member]
-    sha256 = save_weights(path, weights.tensors, weights.meta, torch.float16)
+    sha256 = save_weights(path, weights.tensors, weights.meta, "float16")
     _log.info("export: %s, %d bytes, sha256 %s", path, path.stat().st_size, sha256)

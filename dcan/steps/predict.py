@@ -1,70 +1,164 @@
-"""The membrane map of the volume, tile by tile on one global grid."""
+"""The membrane map of the volume, tile by tile on one global grid.
+
+    reader: windows of a block  -->  queue  -->  device  -->  tiles  -->  writer: the block
+
+A block's thread reads and normalises its windows and writes its map; the devices take windows
+of whichever block. Two blocks are under way at least, so that one is read while the other is
+written, and no device waits for either.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcan.engine.feeding import Feed
 from dcan.geometry import Box, Grid
 from dcan.net.normalise import section_table
-from dcan.net.predict import Predictor
 from dcan.net.windows import window
+from dcan.steps.devices import devices
 from dcan.steps.ingest import section_histogram
 from dcan.steps.maps import copy_block
 from dcan.steps.resolve import predictor
 from dcan.steps.vouching import check_inputs, do_batch
 from dcan.steps.workspace import MEMBRANE_ABSENT, Part, Workspace
+from dcan.storage.objects import write_text
 from dcan.storage.receipts import Entry
 from dcan.storage.tables import Pack
 from dcan.storage.volumes import Store
 
-_one_at_a_time = threading.Lock()
-_networks: dict[str, Predictor] = {}
+Windows = NDArray[np.float32]
+Tiles = NDArray[np.uint8]
+
+STREAMS = 2  # threads a GPU: one copies while the other's window is computed
+
+_log = logging.getLogger("dcan")
+_lock = threading.Lock()
+_running: dict[str, _Devices] = {}
 
 
-def _network(space: Workspace) -> Predictor:
-    """The ensemble, loaded once in a process."""
-    key = space.fingerprint("predict")
-    with _one_at_a_time:
-        if key not in _networks:
-            _networks[key] = predictor(space)
-        return _networks[key]
+@dataclass
+class _Devices:
+    """The devices of this process, with the ensemble on each, and what they have done."""
+
+    feed: Feed[Windows, Tiles]
+    names: list[str]
+    held: ExitStack
+    voxels: int = 0
+    _said: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, space: Workspace, gpus: int) -> _Devices:
+        """The devices of the job, or of a worker of a Dask cluster, taken once in a process."""
+        with _lock:
+            key = space.fingerprint("predict")
+            if key not in _running:
+                _running[key] = cls._taken(space, gpus)
+            return _running[key]
+
+    @classmethod
+    def _taken(cls, space: Workspace, gpus: int) -> _Devices:
+        record, halo = space.receipt("resolve").values, space.config.prediction.halo
+        held = ExitStack()
+        names = held.enter_context(devices(record, gpus))
+        networks = [predictor(space, device=name) for name in names]
+        streams = STREAMS if record["device"] == "cuda" else 1
+        feed = Feed([partial(network.tile, halo=halo) for network in networks * streams])
+        held.callback(feed.close)
+        return cls(feed, names, held)
+
+    def done(self, voxels: int) -> None:
+        """Count voxels; says every few seconds how fast and how busy the devices are."""
+        with _lock:
+            self.voxels += voxels
+            if time.monotonic() - self._said < 5:
+                return
+            self._said = time.monotonic()
+        seconds, busy = self.feed.look()
+        _log.info(
+            "predict: %.3g Mvoxel, %.3g Mvoxel/s, device busy %.0f%%",
+            *(self.voxels / 1e6, self.voxels / 1e6 / seconds, 100 * busy),
+        )
+
+    def record(self) -> dict[str, Any]:
+        """What was done, for the job's benchmark."""
+        seconds, busy = self.feed.look()
+        return {
+            "devices": self.names,
+            "voxels": self.voxels,
+            "seconds": seconds,
+            "voxels_per_second": self.voxels / seconds if seconds else 0.0,
+            "busy": busy,
+        }
 
 
-def _section(space: Workspace, network: Predictor, box: Box) -> NDArray[np.uint8]:
-    """The membrane map of the part of one section that a block writes."""
-    z = box.start[0]
-    given = space.config.prediction
-    em = Store(space.root, "em.ome.zarr/0")
-    table = section_table(section_histogram(space, z))
-    found = np.empty(box.shape, np.uint8)
+def _windows(space: Workspace, box: Box) -> Iterator[tuple[Box, Windows]]:
+    """The tiles that a block writes, section by section, and what the network sees for each."""
+    given, em = space.config.prediction, Store(space.root, "em.ome.zarr/0")
     grid = Grid(space.shape, (1, given.tile, given.tile))
-    for tile in grid.touching(box):
-        seen = table[window(em.read, space.shape, tile, given.tile, given.halo)]
-        _, height, width = tile.shape
-        found[tile.within(box)] = network.tile(seen[None], given.halo)[:, :height, :width]
-    return found
-
-
-def _predict_block(space: Workspace, pack: Pack, box: Box) -> Entry:
-    network = _network(space)
-    found = np.full(box.shape, MEMBRANE_ABSENT, np.uint8)
     for z in range(box.start[0], box.stop[0]):
-        if z not in space.missing:
-            part = box.section(z)
-            with _one_at_a_time:  # the device is one; reading and writing go on beside it
-                found[part.within(box)] = _section(space, network, part)
+        if z in space.missing:
+            continue
+        table = section_table(section_histogram(space, z))
+        for tile in grid.touching(box.section(z)):
+            yield tile, table[window(em.read, space.shape, tile, given.tile, given.halo)][None]
+
+
+def _predict_block(space: Workspace, gpus: int, pack: Pack, box: Box) -> Entry:
+    running = _Devices.of(space, gpus)
+    found = np.full(box.shape, MEMBRANE_ABSENT, np.uint8)
+    waiting: deque[tuple[Box, Future[Tiles]]] = deque()
+
+    def take() -> None:
+        tile, future = waiting.popleft()
+        _, height, width = tile.shape
+        found[tile.within(box)] = future.result()[:, :height, :width]
+        running.done(tile.size)
+
+    for tile, seen in _windows(space, box):
+        waiting.append((tile, running.feed.submit(seen)))
+        while waiting and waiting[0][1].done():
+            take()
+    while waiting:
+        take()
     objects = Store(space.root, "membrane.ome.zarr/0").write(box, found)
     return Entry(box.key, objects, None, {"voxels": box.size})
 
 
-def predict(space: Workspace, part: Part, workers: int) -> None:
-    """Predict a part of the volume's blocks, or copy them where a map is given."""
+def predict(space: Workspace, part: Part, workers: int, gpus: int = 1) -> None:
+    """Predict a part of the volume's blocks, or copy them where a map is given.
+
+    `gpus`: how many this job was given; each computes with the whole ensemble.
+    """
     check_inputs(space, "survey", "ingest", "allocate")
-    given = space.config.membrane
-    work = partial(copy_block, space, given) if given else partial(_predict_block, space)
+    ledger, given = space.ledger("predict"), space.config.membrane
     written = Store(space.root, "membrane.ome.zarr/0").objects
-    do_batch(space, space.ledger("predict"), part, work, workers, written)
+    if given:
+        do_batch(space, ledger, part, partial(copy_block, space, given), workers, written)
+        return
+    work = partial(_predict_block, space, gpus)
+    try:
+        do_batch(space, ledger, part, work, max(2, workers), written)
+    finally:
+        running = _running.pop(space.fingerprint("predict"), None)
+        if running:
+            running.held.close()
+    if running:
+        _keep(space, part, running.record())
+
+
+def _keep(space: Workspace, part: Part, record: Mapping[str, Any]) -> None:
+    path = space.root / "benchmarks" / f"predict-{part.index}.json"
+    write_text(path, json.dumps(record) + "\n")

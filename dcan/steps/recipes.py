@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import cast
 
 from dcan.errors import DcanError
 from dcan.net.augment import Strength
-from dcan.net.device import resolve, training_precision
+from dcan.net.device import device_of, precision_of
 from dcan.net.model import Architecture
 from dcan.net.recipe import Precision, Recipe
 from dcan.steps.workspace import Workspace
@@ -31,8 +32,8 @@ class Machine:
     def found(cls, space: Workspace) -> Machine:
         """This machine, as the configuration wants it used."""
         given = space.config
-        device = resolve(given.prediction.device, given.training.threads)["device"]
-        return cls(device, training_precision(given.training.precision, device))
+        device = device_of(given.prediction.device)
+        return cls(device, cast(Precision, precision_of(given.training.precision, device)))
 
     @property
     def spare(self) -> int:

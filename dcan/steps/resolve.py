@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dcan.errors import DcanError
-from dcan.net.device import hold
+from dcan.net.device import DTYPES, hold
 from dcan.net.device import resolve as found_here
+from dcan.net.members import torch_members
 from dcan.net.model import Architecture
-from dcan.net.predict import Predictor
+from dcan.net.networks import reach
+from dcan.net.predict import Predictor, Views
 from dcan.steps.train import members
 from dcan.steps.vouching import vouch, working
 from dcan.steps.workspace import Workspace
+from dcan.storage.checkpoints import Tensors
 from dcan.storage.receipts import digest
 
 _log = logging.getLogger("dcan")
@@ -21,24 +25,47 @@ _log = logging.getLogger("dcan")
 def resolve(space: Workspace) -> None:
     """Find out what the volume is predicted on, once, and record it."""
     with working(space, "resolve"):
-        given = space.config.prediction
-        record = found_here(given.device, given.threads)
-        _log.info("resolve: %s (%s), %s", record["device"], record["name"], record["precision"])
+        record = found_here(space.config.prediction)
+        shown = [str(record[key]) for key in ("device", "name", "backend", "precision")]
+        _log.info("resolve: %s", ", ".join(shown))
         vouch(space, "resolve", space.fingerprint("resolve"), record, identity=digest(record))
 
 
-def predictor(space: Workspace, which: Sequence[int] | None = None) -> Predictor:
-    """The ensemble, or those members of it, on the device of the run's record."""
-    record = dict(space.receipt("resolve").values)
-    device = hold(record)
+def predictor(
+    space: Workspace, which: Sequence[int] | None = None, device: str | None = None
+) -> Predictor:
+    """The ensemble, or those members of it, as the run's record has it.
+
+    `device`: torch's name of one of the record's kind; None: the first.
+    """
+    record, given = dict(space.receipt("resolve").values), space.config.prediction
+    hold(record, given)
     every = members(space)
     found = [every[i] for i in which] if which is not None else every
     halo = max(m.meta.halo for m in found)
-    if space.config.prediction.halo < halo:
+    if given.halo < halo:
         raise DcanError(
-            f"prediction.halo is {space.config.prediction.halo}: the network reads {halo} pixels "
+            f"prediction.halo is {given.halo}: the network reads {halo} pixels "
             f"around a tile, give {halo} or more"
         )
     architecture = Architecture.parse(found[0].meta.architecture)
-    tensors, views = [m.tensors for m in found], space.config.prediction.views
-    return Predictor(architecture, tensors, device, int(record["threads"]), views=views)
+    return ready(architecture, [m.tensors for m in found], record, device, given.views)
+
+
+def ready(
+    architecture: Architecture,
+    ensemble: Sequence[Tensors],
+    record: Mapping[str, Any],
+    device: str | None = None,
+    views: Views = 1,
+) -> Predictor:
+    """Networks on a device, by the backend and in the precision of a record."""
+    where, threads = device or str(record["device"]), int(record["threads"])
+    precision, reached = str(record["precision"]), reach(architecture)
+    if record["backend"] == "openvino":
+        from dcan.net.openvino import openvino_members
+
+        made = openvino_members(architecture, ensemble, precision, threads)
+        return Predictor(made, reached, "cpu", threads, views=views)
+    made = torch_members(architecture, ensemble, where, DTYPES[precision])
+    return Predictor(made, reached, where, threads, views=views)

@@ -31,7 +31,7 @@ from dcan.errors import DcanError
 from dcan.storage.objects import replacing
 
 LARGEST_HEADER = 1 << 24  # bytes; sixty names take a few thousand
-DTYPES = (torch.float32, torch.float16)
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 Tensors = dict[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -73,18 +73,21 @@ class Weights:
 
 
 def save_weights(
-    path: Path, tensors: Mapping[str, Tensor], meta: Meta, dtype: torch.dtype = torch.float32
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    meta: Meta,
+    precision: Literal["float32", "float16"] = "float32",
 ) -> str:
-    """Write weights as `dtype`, whole and durable or not at all; returns their sha256.
+    """Write weights in that precision, whole and durable or not at all; returns their sha256.
 
-    `dtype`: one of DTYPES. Equal tensors and meta give equal bytes.
+    Equal tensors and meta give equal bytes.
 
-    Raises DcanError: the file cannot be written, or a weight is too large for the dtype.
+    Raises DcanError: the file cannot be written, or a weight is too large for the precision.
     """
-    stored = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    stored = {name: tensor.to(DTYPES[precision]) for name, tensor in tensors.items()}
     for name, tensor in stored.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise DcanError(f"weights {name!r} do not fit {dtype}: keep them in float32")
+            raise DcanError(f"weights {name!r} do not fit {precision}: keep them in float32")
     return _save(path, "weights", stored, meta.model_dump(mode="json"))
 
 
@@ -193,7 +196,7 @@ def _load(path: Path, header: _Header, shapes: Shapes | None) -> Tensors:
     if shapes is not None:
         _check_shapes(path, {name: tuple(t.shape) for name, t in tensors.items()}, shapes)
     for name, tensor in tensors.items():
-        if tensor.dtype not in DTYPES or not bool(torch.isfinite(tensor).all()):
+        if tensor.dtype not in DTYPES.values() or not bool(torch.isfinite(tensor).all()):
             raise _refusal(path, f"tensor {name!r} is not of finite float32 or float16")
     if _digest(header.text, tensors) != header.sha256:
         raise _refusal(path, "its bytes are not those that were written (SHA-256 differs)")

@@ -5,10 +5,11 @@ from scipy import ndimage
 
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid
+from dcan.net.members import torch_members
 from dcan.net.model import DCAN, Architecture
-from dcan.net.networks import initialise
+from dcan.net.networks import initialise, reach
 from dcan.net.normalise import histogram, section_table
-from dcan.net.predict import Predictor, predict_section, window
+from dcan.net.predict import Predictor, Views, predict_section, window
 
 ARCHITECTURE = Architecture(4)
 TILE, HALO = 32, 64
@@ -46,14 +47,22 @@ def image(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return np.clip(128 + 300 * smooth, 0, 255).astype(np.uint8)
 
 
+def made(
+    *seeds: int, threads: int = 1, views: Views = 1, dtype: torch.dtype = torch.float32
+) -> Predictor:
+    """An ensemble of drawn networks."""
+    members = torch_members(ARCHITECTURE, [weights(seed) for seed in seeds], dtype=dtype)
+    return Predictor(members, reach(ARCHITECTURE), threads=threads, views=views)
+
+
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return Predictor(ARCHITECTURE, [weights(0)], threads=1)
+    return made(0)
 
 
 @pytest.fixture(scope="module")
 def turning() -> Predictor:
-    return Predictor(ARCHITECTURE, [weights(0)], threads=1, views=8)
+    return made(0, views=8)
 
 
 def whole_map(predictor: Predictor, em: np.ndarray) -> np.ndarray:
@@ -130,18 +139,17 @@ def probability(state: dict[str, torch.Tensor], em: np.ndarray) -> np.ndarray:
 
 def test_members_are_averaged_before_rounding_and_255_is_membrane() -> None:
     em = image((144, 144)).astype(np.float32) / 128 - 1
-    members = [weights(seed) for seed in (1, 2, 3)]
-    found = Predictor(ARCHITECTURE, members, threads=1).tile(em[None], 8)[0]
-    mean = np.mean([probability(member, em) for member in members], axis=0)[8:-8, 8:-8]
+    found = made(1, 2, 3).tile(em[None], 8)[0]
+    mean = np.mean([probability(weights(seed), em) for seed in (1, 2, 3)], axis=0)[8:-8, 8:-8]
     assert np.abs(found - 255 * mean).max() < 0.5 + 1e-3
-    single = Predictor(ARCHITECTURE, members[:1], threads=1).tile(em[None], 8)[0]
+    single = made(1).tile(em[None], 8)[0]
     assert (single != found).any()
 
 
 def test_eight_views_turn_with_the_image() -> None:
     em = image((144, 144)).astype(np.float32) / 128 - 1
-    views = Predictor(ARCHITECTURE, [weights(0)], threads=1, views=8)
-    plain = Predictor(ARCHITECTURE, [weights(0)], threads=1)
+    views = made(0, views=8)
+    plain = made(0)
     turned = np.ascontiguousarray(np.rot90(em)[:, ::-1])
     found, other = (views.tile(each[None], 8)[0].astype(int) for each in (em, turned))
     assert np.abs(other - np.rot90(found)[:, ::-1]).max() <= 1
@@ -151,7 +159,7 @@ def test_eight_views_turn_with_the_image() -> None:
 
 def test_bfloat16_is_near_float32(predictor: Predictor) -> None:
     em = (image((160, 160)).astype(np.float32) / 128 - 1)[None]
-    half = Predictor(ARCHITECTURE, [weights(0)], threads=1, dtype=torch.bfloat16)
+    half = made(0, dtype=torch.bfloat16)
     one, two = (each.tile(em, HALO).astype(int) for each in (predictor, half))
     assert 0 < np.abs(one - two).max() < 40
     assert np.abs(one - two).mean() < 4
@@ -159,7 +167,7 @@ def test_bfloat16_is_near_float32(predictor: Predictor) -> None:
 
 def test_the_threads_are_those_asked_for() -> None:
     torch.set_num_threads(1)
-    Predictor(ARCHITECTURE, [weights(0)], threads=2).tile(np.zeros((1, 32, 32), np.float32), 8)
+    made(0, threads=2).tile(np.zeros((1, 32, 32), np.float32), 8)
     assert torch.get_num_threads() == 2
 
 
@@ -180,6 +188,6 @@ def test_a_constant_section_is_predicted(predictor: Predictor) -> None:
 
 def test_no_member_and_a_small_halo_are_refused(predictor: Predictor) -> None:
     with pytest.raises(DcanError, match="no member"):
-        Predictor(ARCHITECTURE, [])
+        Predictor([], 54)
     with pytest.raises(DcanError, match="56 or more"):
         predict_section(predictor, image((9, 9)).astype(np.float32), None, TILE, 48)

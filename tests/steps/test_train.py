@@ -119,11 +119,11 @@ def test_auto_goes_on_in_the_precision_that_it_began_in(
 ) -> None:
     space = labelled()
     kill(monkeypatch, 3)
-    monkeypatch.setattr("dcan.steps.recipes.training_precision", lambda *_: "float32")
+    monkeypatch.setattr("dcan.steps.recipes.precision_of", lambda *_: "float32")
     with pytest.raises(KeyboardInterrupt):
         train_member(space, 0)
     monkeypatch.setattr(steps, "train", train)
-    monkeypatch.setattr("dcan.steps.recipes.training_precision", lambda *_: "bfloat16")
+    monkeypatch.setattr("dcan.steps.recipes.precision_of", lambda *_: "bfloat16")
     train_member(space, 0)
     assert card(space).recipe["precision"] == "float32"
 

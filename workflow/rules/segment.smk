@@ -22,7 +22,7 @@ rule predict:
         batches=BATCHES,
     shell:
         "dcan predict -c {RESOLVED:q} --batch {wildcards.batch}/{params.batches}"
-        " --workers {threads} --log {log:q}"
+        " --workers {threads} --gpus {resources.gpu} --log {log:q}"
 
 
 rule drift:

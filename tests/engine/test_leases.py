@@ -1,0 +1,104 @@
+"""Two jobs never share a device, and a killed job's is free at once: with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dcan.engine import leases
+from dcan.engine.leases import lease
+from dcan.errors import DcanError
+
+HOLD = """
+import sys, time
+from dcan.engine.leases import lease
+with lease(["one", "two"], int(sys.argv[1])) as held:
+    print(*held, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+
+def job(count: int = 1) -> subprocess.Popen[str]:
+    """A process that holds devices until it is told to end."""
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(count)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def held(process: subprocess.Popen[str]) -> list[str]:
+    assert process.stdout is not None
+    return process.stdout.readline().split()
+
+
+def test_jobs_take_different_devices_and_the_next_waits_for_one() -> None:
+    with job() as first, job() as second:
+        assert sorted(held(first) + held(second)) == ["one", "two"]
+        with pytest.raises(DcanError, match="no 1 of 2 GPUs came"), lease(["one", "two"], 1, 0):
+            pass
+        third = job()
+        time.sleep(0.5)
+        assert third.poll() is None
+        first.communicate("\n")
+        found = held(third)
+        assert len(found) == 1
+        third.communicate("\n")
+        second.communicate("\n")
+
+
+def test_a_killed_jobs_device_is_free_at_once() -> None:
+    with job(2) as process:
+        assert held(process) == ["one", "two"]
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        with lease(["one", "two"], 2, 0) as found:
+            assert found == ["one", "two"]
+
+
+def test_a_child_that_outlives_its_parent_holds_nothing() -> None:
+    with lease(["one"], 1, 0):
+        child = subprocess.Popen(["sleep", "60"], close_fds=False)
+    try:
+        with lease(["one"], 1, 0) as found:
+            assert found == ["one"]
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_who_waits_for_two_holds_none_meanwhile() -> None:
+    with (
+        lease(["one", "two"], 1, 0) as first,
+        pytest.raises(DcanError, match="no 2 of 2"),
+        lease(["one", "two"], 2, 0.2),
+    ):
+        pass
+    assert first == ["one"]
+    with lease(["one", "two"], 1, 0), job() as other:
+        assert held(other) == ["two"]
+        other.communicate("\n")
+
+
+def test_more_devices_than_there_are_is_refused_at_once() -> None:
+    with pytest.raises(DcanError, match="2 GPUs are asked for and 1 can be seen"), lease(["a"], 2):
+        pass
+
+
+def test_names_are_not_paths(tmp_path: Path) -> None:
+    with lease(["../../escape", "GPU/0"], 2, 0) as found:
+        assert found == ["../../escape", "GPU/0"]
+    assert [path.parent for path in tmp_path.rglob("*.lock")] == [leases.folder()] * 2
