@@ -40,7 +40,7 @@ VERBS = {
     "survey": Verb("ingest:survey", "config", "Sum histograms; refuse undeclared gaps."),
     "pyramid": Verb("ingest:pyramid", "config store after workers", "Make a store's levels."),
     "truth": Verb("truth:truth", "config", "Bring the labelled sections together."),
-    "train-member": Verb("train:train_member", "config member", "Train one network."),
+    "train-member": Verb("train:train_member", "config member gpus", "Train one network."),
     "weights": Verb("train:weights", "config", "Vouch for trained or given networks."),
     "export": Verb("export:export", "config member out", "Write a network in float16, to hand on."),
     "resolve": Verb("resolve:resolve", "config", "Find the device, once."),

@@ -125,14 +125,15 @@ def hold(record: dict[str, Any], wanted: Wanted) -> None:
             )
 
 
-def visible(name: str) -> dict[str, str]:
-    """The GPUs of that name which this process sees: torch's name by one that all processes share.
+def visible(name: str | None) -> dict[str, str]:
+    """The GPUs that this process sees: torch's name by one that all processes share.
 
-    `CUDA_VISIBLE_DEVICES` numbers them anew in each process; their UUIDs stay.
+    `name`: of the kind that is wanted; None: any. `CUDA_VISIBLE_DEVICES` numbers them anew in
+    each process; their UUIDs stay.
     """
     every = range(torch.cuda.device_count())
     return {
         str(torch.cuda.get_device_properties(i).uuid): f"cuda:{i}"
         for i in every
-        if torch.cuda.get_device_name(i) == name
+        if name in (None, torch.cuda.get_device_name(i))
     }

@@ -15,6 +15,7 @@ from dcan.net.model import Architecture, Logits
 from dcan.net.networks import build, initialise
 from dcan.net.recipe import Recipe
 from dcan.net.rule import DivergedError, loss, optimiser
+from dcan.net.team import ALONE, Team
 from dcan.net.validation import Judge, Measured
 
 Tensors = dict[str, Tensor]
@@ -76,13 +77,14 @@ class Run:
         recipe: Recipe,
         state: TrainingState | None,
         device: torch.device,
+        team: Team = ALONE,
     ) -> None:
         self.model = build(architecture)
         initialise(self.model, recipe.seed, recipe.deconvolution)
         # A step takes a quarter less time than with planes one after the other.
         self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = optimiser(recipe.resolved(), self.model)
-        self.recipe, self.device = recipe, device
+        self.recipe, self.device, self.team = recipe, device, team
         self.heads = architecture.heads if architecture.kind == "dcan" else ()
         self.step = 0
         self.best: Tensors = {}
@@ -90,6 +92,7 @@ class Run:
         self.measured: Measured | None = None
         if state is not None:
             self._resume(state)
+        self._training = team.wrap(self.model)
         self.judged = self.model if recipe.average == 0 else copy.deepcopy(self.model)
         if state is not None and state.average:
             self.judged.load_state_dict(state.average)
@@ -125,14 +128,17 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad()
-        found = loss(self._forward(self.model, em), target.to(self.device), w_c)
-        parts: list[float] = torch.stack([found.total, found.fused, *found.heads]).tolist()
+        target = target.to(self.device)
+        found = loss(self._forward(self._training, em), target, w_c)
+        weight = self.team.weight(target)
+        every = torch.stack([found.total, found.fused, *found.heads]) * weight
+        parts: list[float] = self.team.mean(every).tolist()
         if not isfinite(parts[0]):
             raise DivergedError(
                 f"training diverged: the loss of step {self.step} is {parts[0]}: give a lower "
                 "learning rate or another training.rule or seed"
             )
-        found.total.backward()  # type: ignore[no-untyped-call]
+        (found.total * weight).backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         self.step += 1
         self._average()

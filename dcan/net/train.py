@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +20,10 @@ from dcan.net.networks import reach
 from dcan.net.recipe import Recipe
 from dcan.net.rule import UNKNOWN, learning_rate
 from dcan.net.state import Run, TrainingState
+from dcan.net.team import ALONE, Team, end_with, fitting, followed, joined
 from dcan.net.validation import Judge
 
-__all__ = ["Recipe", "Record", "TrainingState", "train"]
+__all__ = ["Material", "Recipe", "Record", "TrainingState", "train"]
 
 Batch = tuple[Tensor, Tensor]  # em (n, 1, crop, crop) float32, target (n, crop, crop) uint8
 
@@ -76,13 +78,20 @@ class _Clock:
         return seconds, 1 - self._waited / seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What is trained on, and what the checkpoint is chosen on."""
+
+    sections: Sequence[Section]
+    validation: Sequence[Section]
+
+
 def train(
     architecture: Architecture,
     recipe: Recipe,
-    sections: Sequence[Section],
-    validation: Sequence[Section],
+    material: Material,
     state: TrainingState | None = None,
-    device: str = "cpu",
+    devices: Sequence[str] = ("cpu",),
 ) -> Iterator[Record]:
     """Train to `recipe.steps`, from the start or from `state`; the last record has the result.
 
@@ -91,21 +100,53 @@ def train(
     A state that is already at `recipe.steps` yields nothing. Switches torch to deterministic
     algorithms and to `recipe.threads`.
 
-    Raises DcanError: nothing labelled, a state of another network, or a loss that is not finite.
+    `devices`: torch's names. Of several, as many are used as the batch can be dealt out to
+    evenly, each by a process of its own.
+
+    Raises DcanError: nothing labelled, a state of another network, a loss that is not finite,
+    or a process of several that ended.
     """
-    _check(recipe, sections, validation)
+    _check(recipe, material.sections, material.validation)
+    used = fitting(devices, recipe.batch)
+    if len(used) == 1:
+        yield from _fit(architecture, recipe, material, state, used[0], ALONE)
+        return
+    team, given = Team(0, len(used)), (len(used), architecture, recipe, material, state)
+    with followed(_follow, given, used) as meeting, joined(team, meeting, used[0]):
+        yield from _fit(architecture, recipe, material, state, used[0], team)
+
+
+def _follow(rank: int, meeting: str, device: str, parent: int, size: int, *given: Any) -> None:
+    """Train along in a process of its own; the first of the team keeps the records."""
+    end_with(parent)
+    team, (architecture, recipe, material, state) = Team(rank, size), given
+    alone = Material(material.sections, ())
+    with joined(team, meeting, device):
+        for _ in _fit(architecture, recipe, alone, state, device, team):
+            pass
+
+
+def _fit(
+    architecture: Architecture,
+    recipe: Recipe,
+    material: Material,
+    state: TrainingState | None,
+    device: str,
+    team: Team,
+) -> Iterator[Record]:
+    """The records of one process of a team."""
     torch.set_num_threads(recipe.threads)
     be_deterministic(torch.device(device))
     rule = recipe.resolved()
-    run = Run(architecture, recipe, state, torch.device(device))
-    judge = Judge(validation, -(-reach(architecture) // STRIDE) * STRIDE)
+    run = Run(architecture, recipe, state, torch.device(device), team)
+    judge = Judge(material.validation, -(-reach(architecture) // STRIDE) * STRIDE)
     clock = _Clock()
     losses: list[list[float]] = []
-    for em, target in clock.waiting(_batches(recipe, sections, run.step)):
+    for em, target in clock.waiting(_batches(recipe, material.sections, run.step, team)):
         rate, w_c = learning_rate(rule, run.step, recipe.steps), recipe.head_weight(run.step)
         losses.append(run.advance(em, target, rate, w_c))
         due = _due(recipe, run.step)
-        found = run.validate(judge if validation else None) if "validate" in due else None
+        found = run.validate(judge if material.validation else None) if "validate" in due else None
         if not due:
             continue
         total, fused, *heads = (sum(part) / len(losses) for part in zip(*losses, strict=True))
@@ -144,11 +185,17 @@ def _due(recipe: Recipe, step: int) -> set[str]:
     return {what for what, count in every.items() if step % count == 0 or step == recipe.steps}
 
 
-def _batches(recipe: Recipe, sections: Sequence[Section], first: int) -> Iterator[Batch]:
-    """The batches of steps `first` .. `recipe.steps` - 1, made up to two ahead by workers."""
+def _batches(
+    recipe: Recipe, sections: Sequence[Section], first: int, team: Team
+) -> Iterator[Batch]:
+    """This process's part of the batches of steps `first` .. `recipe.steps` - 1.
+
+    Made up to two ahead by workers.
+    """
+    own = range(team.rank, recipe.batch, team.size)
 
     def make(step: int) -> Batch:
-        streams = (stream(recipe.seed, step, index) for index in range(recipe.batch))
+        streams = (stream(recipe.seed, step, index) for index in own)
         samples = [sample(sections, rng, recipe.crop, recipe.strength) for rng in streams]
         em = torch.from_numpy(np.stack([s.em for s in samples])[:, None])
         return em, torch.from_numpy(np.stack([s.target for s in samples]))

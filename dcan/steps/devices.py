@@ -22,7 +22,8 @@ _log = logging.getLogger("dcan")
 def devices(record: Mapping[str, Any], count: int) -> Iterator[list[str]]:
     """Torch's names of the devices of a job, until the body ends.
 
-    `record`: what the stage was resolved for. `count`: GPUs that the job was given; 0 counts as
+    `record`: what the stage was resolved for: `device`, and the `name` of its kind where it
+    matters. `count`: GPUs that the job was given; 0 counts as
     1. On a CPU there is one device and nothing to lease. Slurm hands out the GPUs of its jobs
     by itself; anywhere else concurrent jobs of a user take different ones.
 
@@ -36,8 +37,8 @@ def devices(record: Mapping[str, Any], count: int) -> Iterator[list[str]]:
     if "SLURM_JOB_GPUS" in os.environ:
         if len(found) < count:
             raise DcanError(
-                f"{count} GPUs were asked for and {len(found)} of the kind {record['name']} can be "
-                "seen in this Slurm job: ask for as many in gres"
+                f"{count} GPUs were asked for, {len(found)} of the kind {record.get('name')} can "
+                "be seen in this Slurm job: ask for as many in gres"
             )
         yield list(found.values())[:count]
         return
@@ -51,4 +52,4 @@ def _every(record: Mapping[str, Any]) -> dict[str, str] | None:
     simulated = int(os.environ.get(SIMULATED, "0"))
     if simulated:
         return {f"simulated-{i}": "cpu" for i in range(simulated)}
-    return visible(str(record["name"])) if record["device"] == "cuda" else None
+    return visible(record.get("name")) if record["device"] == "cuda" else None

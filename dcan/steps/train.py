@@ -13,7 +13,8 @@ from dcan.net.augment import Section
 from dcan.net.model import STRIDE
 from dcan.net.networks import layout, reach
 from dcan.net.state import TrainingState
-from dcan.net.train import Record, train
+from dcan.net.train import Material, Record, train
+from dcan.steps.devices import devices
 from dcan.steps.recipes import Machine, architecture, recipe
 from dcan.steps.starting import checkpoints, start_of, starts
 from dcan.steps.truth import Labelled, hashes, labelled
@@ -87,7 +88,7 @@ def _plain(record: Record) -> dict[str, Any]:
     }
 
 
-def _fit(space: Workspace, member: int, fingerprint: str) -> _Kept:
+def _fit(space: Workspace, member: int, fingerprint: str, gpus: int) -> _Kept:
     """Train to the end, keeping a state to go on from."""
     path = space.root / "models" / f"member-{member}.state.safetensors"
     kept = _Kept(path, fingerprint, Machine.found(space), start_of(space, member))
@@ -98,10 +99,13 @@ def _fit(space: Workspace, member: int, fingerprint: str) -> _Kept:
     fold = fold_of(space, member)
     sections = [_section(s) for s in labelled(space, lambda other: other != fold)]
     kept_back = [_section(s) for s in labelled(space, lambda other: other == fold)]
-    shape, device = architecture(space), kept.machine.device
+    material, shape = Material(sections, kept_back), architecture(space)
     since = kept.state.step if kept.state else 0
-    with Events(space.root / "tensorboard" / f"member-{member}", since) as events:
-        for record in train(shape, rule, sections, kept_back, kept.state, device):
+    with (
+        Events(space.root / "tensorboard" / f"member-{member}", since) as events,
+        devices({"device": kept.machine.device}, gpus) as held,
+    ):
+        for record in train(shape, rule, material, kept.state, held):
             kept.add(record)
             events.add(record.step, _watched(record))
             progress(record.step, f", loss {record.fused:.4f}, device busy {record.busy:.0%}")
@@ -129,8 +133,11 @@ def _ledger(space: Workspace) -> Ledger:
     return space.ledger("train", **({"start": [s.sha256 for s in start]} if start else {}))
 
 
-def train_member(space: Workspace, member: int) -> None:
-    """Train one network of the ensemble; a killed training goes on from its last state."""
+def train_member(space: Workspace, member: int, gpus: int = 1) -> None:
+    """Train one network of the ensemble; a killed training goes on from its last state.
+
+    `gpus`: how many this job was given; they share each batch.
+    """
     with working(space, "train", f"member-{member}"):
         check_inputs(space, "truth")
         ledger = _ledger(space)
@@ -138,7 +145,7 @@ def train_member(space: Workspace, member: int) -> None:
         key = f"member-{member}"
         if key not in ledger.entries():
             fingerprint = digest([ledger.fingerprint, member])
-            stored = _write(space, member, _fit(space, member, fingerprint))
+            stored = _write(space, member, _fit(space, member, fingerprint, gpus))
             with ledger.attempt() as (journal, _):
                 journal.append(Entry(key, stored, None, {"steps": space.config.training.steps}))
         else:

@@ -14,7 +14,7 @@ from dcan.net.model import DCAN, Architecture
 from dcan.net.networks import initialise
 from dcan.net.recipe import Precision
 from dcan.net.rule import cross_entropy
-from dcan.net.train import Recipe, Record, TrainingState, train
+from dcan.net.train import Material, Recipe, Record, TrainingState, train
 from dcan.net.validation import GRID
 from dcan.ops.metrics import foreground_counts, rand_error
 from dcan.ops.sections import Fusion, segment
@@ -42,6 +42,7 @@ def section(shape: tuple[int, int], seed: int) -> Section:
 
 SECTIONS = [section((50, 61), 0), section((28, 40), 1)]
 VALIDATION = [section((33, 30), 2), section((40, 41), 3)]
+MATERIAL = Material(SECTIONS, VALIDATION)
 
 
 def records(
@@ -49,7 +50,7 @@ def records(
     validation: list[Section] = VALIDATION,
     state: TrainingState | None = None,
 ) -> list[Record]:
-    return list(train(ARCHITECTURE, recipe, SECTIONS, validation, state))
+    return list(train(ARCHITECTURE, recipe, Material(SECTIONS, validation), state))
 
 
 def final(found: list[Record]) -> TrainingState:
@@ -87,7 +88,7 @@ def test_a_resumed_training_is_bit_identical(
     recipe = dataclasses.replace(RECIPE, **change)
     straight = records(recipe)
     often = dataclasses.replace(recipe, checkpoint_every=1)
-    running = train(ARCHITECTURE, often, SECTIONS, VALIDATION)
+    running = train(ARCHITECTURE, often, MATERIAL)
     for record in running:
         assert record.state is not None
         save_state(tmp_path / "state", *record.state.pack())
@@ -109,7 +110,7 @@ def test_a_resumed_training_is_bit_identical(
 
 def test_a_state_is_not_changed_by_the_steps_after_it() -> None:
     states = [record.state for record in records() if record.state]
-    for record in train(ARCHITECTURE, RECIPE, SECTIONS, VALIDATION):
+    for record in train(ARCHITECTURE, RECIPE, MATERIAL):
         if record.step == 3:
             assert record.state is not None
             tensors, _ = record.state.pack()
@@ -247,7 +248,7 @@ def test_heads_without_losses_of_their_own_are_recorded_and_not_trained_on() -> 
 )
 def test_other_networks_train_by_the_same_rule(architecture: Architecture) -> None:
     recipe = dataclasses.replace(RECIPE, steps=60, learning_rate=1e-2, validate_every=30)
-    run = list(train(architecture, recipe, SECTIONS, VALIDATION))
+    run = list(train(architecture, recipe, MATERIAL))
     assert {tuple(r.heads) for r in run} == {("C1", "C3") if architecture.kind == "dcan" else ()}
     losses = [r.validation for r in run if r.validation is not None]
     assert losses[-1] < losses[0]
@@ -307,12 +308,12 @@ def test_sections_without_labels_are_refused(which: str) -> None:
     blank = [Section(SECTIONS[0].em, np.full(SECTIONS[0].em.shape, 2, np.uint8))]
     given = {"training": (blank, VALIDATION), "validation": (SECTIONS, blank)}[which]
     with pytest.raises(DcanError, match=f"{which} sections"):
-        next(train(ARCHITECTURE, RECIPE, *given))
+        next(train(ARCHITECTURE, RECIPE, Material(*given)))
 
 
 def test_no_sections_and_an_odd_crop_are_refused() -> None:
     with pytest.raises(DcanError, match="training sections"):
-        next(train(ARCHITECTURE, RECIPE, [], VALIDATION))
+        next(train(ARCHITECTURE, RECIPE, Material([], VALIDATION)))
     with pytest.raises(DcanError, match="crop is 30"):
         records(dataclasses.replace(RECIPE, crop=30))
 
@@ -320,7 +321,11 @@ def test_no_sections_and_an_odd_crop_are_refused() -> None:
 def test_a_state_of_another_network_is_refused() -> None:
     state = final(records())
     with pytest.raises(DcanError, match="another architecture"):
-        next(train(Architecture(2), dataclasses.replace(RECIPE, steps=9), SECTIONS, [], state))
+        next(
+            train(
+                Architecture(2), dataclasses.replace(RECIPE, steps=9), Material(SECTIONS, []), state
+            )
+        )
 
 
 def test_a_garbled_state_is_refused() -> None:

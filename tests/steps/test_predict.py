@@ -141,7 +141,7 @@ def test_slurm_hands_out_gpus_by_itself(ready: Make, monkeypatch: pytest.MonkeyP
         predict(space, Part(0, 1), 1)
     record = {"device": "cuda", "name": "A"}
     with (
-        pytest.raises(DcanError, match="2 GPUs were asked for and 1 of the kind A"),
+        pytest.raises(DcanError, match="2 GPUs were asked for, 1 of the kind A"),
         devices(record, 2),
     ):
         pass

@@ -39,7 +39,8 @@ rule train_member:
     params:
         values=parameters("train"),
     shell:
-        "dcan train-member -c {RESOLVED:q} --member {wildcards.member} --log {log:q}"
+        "dcan train-member -c {RESOLVED:q} --member {wildcards.member} --gpus {resources.gpu}"
+        " --log {log:q}"
 
 
 rule weights:

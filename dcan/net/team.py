@@ -1,0 +1,151 @@
+"""Several processes on one machine that train one network, each on a device of its own.
+
+Every process makes its share of each batch, by torch's DistributedDataParallel; the first one
+also validates and keeps the state. The samples of a step are those of one process alone, and
+so are the weights, to rounding: sums over the batch are taken in another order.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing.process import BaseProcess
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dcan.errors import DcanError
+from dcan.net.rule import UNKNOWN
+
+LONGEST = timedelta(hours=1)  # others wait while the first one validates
+END = 60.0  # seconds that the others have to end in
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """One process of those that train together: number `rank` of `size`."""
+
+    rank: int = 0
+    size: int = 1
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model, whose gradients are the means over the team after each pass backwards."""
+        return model if self.size == 1 else DistributedDataParallel(model)
+
+    def weight(self, target: Tensor) -> Tensor | float:
+        """What this process's mean loss counts in the batch's, times `size`.
+
+        The batch's is a mean over all labelled pixels, of which each process has its own number.
+        """
+        if self.size == 1:
+            return 1.0
+        own = (target != UNKNOWN).sum().clamp(min=1).float()
+        every = own.clone()
+        distributed.all_reduce(every)
+        return own * self.size / every
+
+    def mean(self, parts: Tensor) -> Tensor:
+        """The mean over the team of values of each process."""
+        if self.size == 1:
+            return parts
+        found = parts.detach() / self.size
+        distributed.all_reduce(found)
+        return found
+
+
+ALONE = Team()
+
+
+def fitting(devices: Sequence[str], batch: int) -> list[str]:
+    """As many of the devices as a batch can be dealt out to evenly.
+
+    >>> fitting(["cuda:0", "cuda:1", "cuda:2"], 4)
+    ['cuda:0', 'cuda:1']
+    """
+    size = max(n for n in range(1, len(devices) + 1) if batch % n == 0)
+    return list(devices[:size])
+
+
+@contextmanager
+def joined(team: Team, meeting: str, device: str) -> Iterator[None]:
+    """Be one of the team in the body. `meeting`: a file that all of them name."""
+    cuda = torch.device(device).type == "cuda"
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(name, "lo")  # one machine: nobody else is to reach it
+    if cuda:
+        torch.cuda.set_device(device)
+    distributed.init_process_group(
+        "nccl" if cuda else "gloo",
+        init_method=f"file://{meeting}",
+        rank=team.rank,
+        world_size=team.size,
+        timeout=LONGEST,
+    )
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def end_with(parent: int) -> None:
+    """End this process when its parent does, however that ends."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def followed(
+    target: Callable[..., None], arguments: Sequence[object], devices: Sequence[str]
+) -> Iterator[str]:
+    """Processes for all devices but the first; yields the file where they meet the caller.
+
+    `target(rank, meeting, device, parent, *arguments)` is what each runs.
+
+    Raises DcanError: one of them ended before its time.
+    """
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="dcan-team-") as folder:
+        meeting = f"{folder}/meeting"
+        others: list[BaseProcess] = [
+            context.Process(
+                target=target, args=(rank, meeting, device, os.getpid(), *arguments), daemon=True
+            )
+            for rank, device in enumerate(devices[1:], 1)
+        ]
+        for process in others:
+            process.start()
+        try:
+            yield meeting
+            for process in others:
+                process.join(END)
+        except RuntimeError:
+            _blame(others, devices)
+            raise
+        finally:
+            for process in others:
+                process.kill()
+                process.join()
+
+
+def _blame(others: Sequence[BaseProcess], devices: Sequence[str]) -> None:
+    """Raise DcanError where one of the others is the reason why the first cannot go on."""
+    time.sleep(1)  # who was killed may be seen a moment later
+    for process, device in zip(others, devices[1:], strict=True):
+        if process.exitcode is not None:
+            raise DcanError(
+                f"the process that trained on {device} ended (status {process.exitcode}): its log "
+                "is above; give the same command again to go on from the last state"
+            ) from None

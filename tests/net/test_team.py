@@ -1,0 +1,113 @@
+"""Processes that train one network together: the weights of one process alone, to rounding."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from dcan.errors import DcanError
+from dcan.net.model import Architecture
+from dcan.net.state import TrainingState
+from dcan.net.team import fitting
+from dcan.net.train import Material, Record, train
+from tests.net.test_train import ARCHITECTURE, MATERIAL, RECIPE, section
+
+TOGETHER = dataclasses.replace(RECIPE, batch=4, workers=1)
+UNEVEN = Material([*MATERIAL.sections, section((20, 20), 5)], MATERIAL.validation)
+"""The smallest section leaves much of a sample unknown, so processes have unequal shares."""
+
+
+def trained(devices: list[str]) -> list[Record]:
+    return list(train(ARCHITECTURE, TOGETHER, UNEVEN, devices=devices))
+
+
+def weights(records: list[Record]) -> dict[str, torch.Tensor]:
+    state = records[-1].state
+    assert isinstance(state, TrainingState)
+    return state.weights
+
+
+def test_two_train_what_one_does() -> None:
+    alone, together = trained(["cpu"]), trained(["cpu", "cpu"])
+    first, second = weights(alone), weights(together)
+    for name, tensor in first.items():
+        assert torch.allclose(tensor, second[name], atol=2e-5), name
+    assert any(not torch.equal(tensor, second[name]) for name, tensor in first.items())
+    for one, two in zip(alone, together, strict=True):
+        assert np.isclose(one.loss, two.loss, atol=1e-5)
+        assert (one.validation is None) == (two.validation is None)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(("count", "batch", "used"), [(3, 4, 2), (4, 4, 4), (8, 6, 6), (5, 1, 1)])
+def test_a_batch_is_dealt_out_evenly(count: int, batch: int, used: int) -> None:
+    devices = [f"cuda:{i}" for i in range(count)]
+    assert fitting(devices, batch) == devices[:used]
+
+
+@pytest.fixture
+def endless() -> Iterator[Iterator[Record]]:
+    """A training that two are in the middle of."""
+    long = dataclasses.replace(TOGETHER, steps=10**6, log_every=1)
+    records = train(ARCHITECTURE, long, UNEVEN, devices=["cpu", "cpu"])
+    next(records)
+    yield records
+    records.close()  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()
+
+
+def test_one_that_is_killed_ends_the_training_with_a_line(endless: Iterator[Record]) -> None:
+    (other,) = multiprocessing.active_children()
+    other.kill()
+    with pytest.raises(DcanError, match=r"the process that trained on cpu ended \(status -9\)"):
+        list(itertools.islice(endless, 1000))
+
+
+def test_a_loss_that_is_not_finite_ends_all() -> None:
+    wild = dataclasses.replace(TOGETHER, learning_rate=1e30, steps=50)
+    with pytest.raises(DcanError, match="training diverged"):
+        list(train(ARCHITECTURE, wild, UNEVEN, devices=["cpu", "cpu"]))
+    assert not multiprocessing.active_children()
+
+
+ALL = """
+import dataclasses
+import itertools
+from dcan.net.train import train
+from tests.net.test_team import ARCHITECTURE, TOGETHER, UNEVEN
+long = dataclasses.replace(TOGETHER, steps=10**6, log_every=1)
+if __name__ == "__main__":
+    for _ in train(ARCHITECTURE, long, UNEVEN, devices=["cpu", "cpu"]):
+        print("step", flush=True)
+"""
+
+
+def test_nobody_outlives_the_first() -> None:
+    with subprocess.Popen([sys.executable, "-c", ALL], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "step\n"
+        others = psutil.Process(first.pid).children(recursive=True)
+        assert others
+        os.kill(first.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while any(each.is_running() and each.status() != "zombie" for each in others):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_more_devices_than_samples_are_not_used() -> None:
+    single = dataclasses.replace(TOGETHER, batch=1, steps=2)
+    found = list(train(Architecture(2), single, UNEVEN, devices=["cpu", "cpu"]))
+    assert found[-1].step == 2
