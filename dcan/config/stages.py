@@ -65,7 +65,7 @@ STAGES: dict[str, Stage] = {
         keys=tuple(f"prediction.{key}" for key in ("device", "backend", "precision", "threads")),
     ),
     "calibrate": Stage(
-        version=3,
+        version=4,
         after=("truth", "train", "resolve"),
         keys=(
             *("segmentation", "prediction.tile", "prediction.halo", "prediction.views"),

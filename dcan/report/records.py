@@ -145,6 +145,22 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class Precision:
+    """What the network's precision changes against float32 by torch, on `sections` of them.
+
+    `largest`, `mean`: differences of the maps, in probability.
+    """
+
+    backend: str
+    precision: str
+    sections: int
+    largest: float
+    mean: float
+    rand_error: float
+    exact_rand_error: float
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """The values in use and how they were found.
 
@@ -162,6 +178,7 @@ class Calibration:
     seen: Sections = ()
     within: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     weights_sha256: str | None = None
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from dcan.ops.calibration import SearchGrid
 from dcan.ops.link_search import DEFAULT
 from dcan.ops.sections import Fusion
 from dcan.steps.calibrate_links import given_links, links_searched, plain, search_links
+from dcan.steps.precision import precision_error
 from dcan.steps.segment import thousandths
 from dcan.steps.truth import refuse_evaluated
 from dcan.steps.validation import Validation
@@ -134,6 +135,7 @@ def _search(
         "remarks": [*found.remarks, *_remarks(validation)],
         "seen_in_training": sum(validation.seen),
         "sections": validation.described(),
+        "precision": precision_error(space, validation, best),
         "weights": [] if space.config.membrane else space.receipt("train").values["sha256"],
         "versions": versions("numba", "numpy", "scipy", "torch"),
         "from": _origin(space),

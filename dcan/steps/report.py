@@ -110,6 +110,7 @@ def _calibration(space: Workspace) -> records.Calibration:
         seen=tuple(sorted({section["z"] for section in sections if section["seen"]})),
         within={axis: tuple(ends) for axis, ends in found.get(WITHIN, {}).items()},
         weights_sha256=", ".join(hashes) or None,
+        precision=records.Precision(**found["precision"]) if found.get("precision") else None,
     )
 
 

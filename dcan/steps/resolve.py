@@ -32,11 +32,16 @@ def resolve(space: Workspace) -> None:
 
 
 def predictor(
-    space: Workspace, which: Sequence[int] | None = None, device: str | None = None
+    space: Workspace,
+    which: Sequence[int] | None = None,
+    device: str | None = None,
+    *,
+    exact: bool = False,
 ) -> Predictor:
     """The ensemble, or those members of it, as the run's record has it.
 
-    `device`: torch's name of one of the record's kind; None: the first.
+    `device`: torch's name of one of the record's kind; None: the first. `exact`: in float32 by
+    torch, whatever the record says.
     """
     record, given = dict(space.receipt("resolve").values), space.config.prediction
     hold(record, given)
@@ -48,6 +53,8 @@ def predictor(
             f"prediction.halo is {given.halo}: the network reads {halo} pixels "
             f"around a tile, give {halo} or more"
         )
+    if exact:
+        record |= {"backend": "torch", "precision": "float32"}
     architecture = Architecture.parse(found[0].meta.architecture)
     return ready(architecture, [m.tensors for m in found], record, device, given.views)
 

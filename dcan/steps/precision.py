@@ -1,0 +1,53 @@
+"""What a network's precision changes, against float32 by torch on the same sections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dcan.net.predict import predict_section
+from dcan.ops.metrics import foreground_counts, rand_error
+from dcan.ops.sections import Fusion, segment
+from dcan.steps.resolve import predictor
+from dcan.steps.validation import Validation
+from dcan.steps.workspace import Workspace
+
+SECTIONS = 3  # enough to see an error by, and an eighth of the time of two dozen
+
+
+def precision_error(
+    space: Workspace, validation: Validation, fusion: Fusion
+) -> dict[str, Any] | None:
+    """The differences of the first sections' maps and segments; None where there are none.
+
+    `largest`, `mean`: of the maps, in probability. `rand_error`, `exact_rand_error`: of the
+    segments by `fusion`, foreground-restricted, with this run's maps and with float32's.
+    """
+    if space.config.membrane:
+        return None
+    record, given = space.receipt("resolve").values, space.config.prediction
+    if (record["backend"], record["precision"]) == ("torch", "float32"):
+        return None
+    maps, exact = validation.maps[:SECTIONS], []
+    for section, by in zip(validation.sections[:SECTIONS], validation.by, strict=False):
+        network = predictor(space, by or None, exact=True)
+        exact.append(predict_section(network, section.em, section.table, given.tile, given.halo))
+    apart = np.abs(np.stack(maps).astype(np.int16) - np.stack(exact)) / 255
+    truths = validation.truths[:SECTIONS]
+    own, other = (
+        rand_error(
+            foreground_counts(truth, segment(u, fusion).labels)
+            for truth, u in zip(truths, stack, strict=True)
+        )
+        for stack in (maps, exact)
+    )
+    return {
+        "backend": record["backend"],
+        "precision": record["precision"],
+        "sections": len(maps),
+        "largest": float(apart.max()),
+        "mean": float(apart.mean()),
+        "rand_error": own,
+        "exact_rand_error": other,
+    }

@@ -1,0 +1,62 @@
+"""What the precision of a network changes is measured and said."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dcan.net.predict import predict_section
+from dcan.ops.calibration import SearchGrid, calibrate
+from dcan.ops.sections import Fusion
+from dcan.steps.calibrate import calibrate as calibrating
+from dcan.steps.precision import precision_error
+from dcan.steps.resolve import predictor
+from dcan.steps.validation import Validation
+from dcan.steps.workspace import Workspace
+from tests.steps.conftest import Make
+from tests.steps.test_validation import made, trained
+
+FUSION = Fusion(1.0, 8.0, 500, 500, 1)
+
+
+def space(make: Make, tmp_path: Path, **prediction: Any) -> Workspace:
+    found = made(make, tmp_path)
+    given = found.config.prediction.model_copy(update=prediction)
+    return trained(
+        dataclasses.replace(found, config=found.config.model_copy(update={"prediction": given}))
+    )
+
+
+@pytest.mark.parametrize("prediction", [{"precision": "bfloat16"}, {"backend": "openvino"}])
+def test_the_error_is_that_against_float32_by_torch(
+    make: Make, tmp_path: Path, prediction: dict[str, str]
+) -> None:
+    if "backend" in prediction:
+        pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    run = space(make, tmp_path, **{"precision": "bfloat16"} | prediction)
+    validation = Validation(run)
+    found = precision_error(run, validation, FUSION)
+    assert found is not None
+    exact = predictor(run, exact=True)
+    maps = [predict_section(exact, s.em, s.table, 32, 64) for s in validation.sections][:3]
+    apart = np.abs(np.stack(validation.maps[:3]).astype(int) - np.stack(maps))
+    assert 0 < found["largest"] == apart.max() / 255
+    assert found["mean"] == pytest.approx(apart.mean() / 255)
+    grid = SearchGrid((1.0,), (8.0,), (500,), (500,), (1,))
+    for stack, key in ((validation.maps[:3], "rand_error"), (maps, "exact_rand_error")):
+        assert found[key] == calibrate(stack, validation.truths[:3], grid).best.rand_error
+    calibrating(run)
+    kept = json.loads((run.root / "calibration.json").read_text())["precision"]
+    assert kept["precision"] == "bfloat16"
+    assert kept["backend"] == prediction.get("backend", "torch")
+    assert kept["largest"] == found["largest"]
+
+
+def test_float32_by_torch_is_what_others_are_measured_by(make: Make, tmp_path: Path) -> None:
+    run = space(make, tmp_path, precision="float32")
+    assert precision_error(run, Validation(run), FUSION) is None
