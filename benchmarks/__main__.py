@@ -6,6 +6,7 @@ the machine and the hour; the ratios are what to compare.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, replace
@@ -23,6 +24,7 @@ from skimage.metrics import adapted_rand_error
 from skimage.morphology import h_minima
 from skimage.segmentation import watershed
 
+from benchmarks.prediction import whole
 from benchmarks.stages import SHAPE as STAGES_SHAPE
 from benchmarks.stages import BlockStages, Spent, arithmetic, spent
 from benchmarks.warping import plain_mistakes
@@ -192,8 +194,14 @@ def stages() -> None:
     )
 
 
+def prediction() -> None:
+    """The network, end to end and alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole(Path(folder))
+
+
+PARTS = {part.__name__: part for part in (compare, stack, calibration, stages, prediction)}
+
 if __name__ == "__main__":
-    compare()
-    stack()
-    calibration()
-    stages()
+    for name in sys.argv[1:] or PARTS:
+        PARTS[name]()
