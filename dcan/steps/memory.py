@@ -13,6 +13,7 @@ from math import ceil, prod
 import numpy as np
 
 from dcan.config import Config
+from dcan.engine.feeding import AHEAD
 from dcan.errors import DcanError
 from dcan.geometry import Triple
 from dcan.steps.workspace import Workspace
@@ -133,8 +134,12 @@ BLOCKS: dict[str, Callable[[Load], int]] = {
 
 def window_bytes(config: Config) -> int:
     """Bytes of the activations of one window, in the layers that hold most of them."""
-    side = config.prediction.tile + 2 * config.prediction.halo
-    return 16 * side * side * config.model.width
+    return 16 * window_side(config) ** 2 * config.model.width
+
+
+def window_side(config: Config) -> int:
+    """Pixels along a window of the network."""
+    return config.prediction.tile + 2 * config.prediction.halo
 
 
 def request_mib(stage: str, space: Workspace, workers: int) -> int | None:
@@ -164,5 +169,8 @@ def step_bytes(stage: str, config: Config, load: Load, workers: int) -> int | No
     if stage == "predict":
         if config.membrane:
             return PROCESS + KERNELS + NETWORK + workers * 8 * load.block
-        return PROCESS + KERNELS + NETWORK + window_bytes(config) + workers * 2 * load.block
+        blocks = max(2, workers)  # one is read while the other is written
+        waiting = (AHEAD + blocks) * 4 * window_side(config) ** 2
+        network = NETWORK + window_bytes(config)
+        return PROCESS + KERNELS + network + waiting + blocks * 3 * load.block
     return None
