@@ -60,6 +60,7 @@ VERBS = {
     "evaluate": Verb("assess:evaluate", "config", "Score held-out sections against truth."),
     "report": Verb("report:report", "config", "Write report.html."),
     "verify": Verb("verify:verify", "config repair", "Check every receipt against its data."),
+    "status": Verb("status:status", "config as_json", "Say how far each stage is."),
     "plan": Verb("plan:plan", "config as_json", "Print blocks, batches, jobs and bytes."),
     "experiment": Verb(
         "experiment:experiment", "file held_out", "Train runs side by side, print a table."

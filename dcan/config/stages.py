@@ -114,6 +114,10 @@ STAGES: dict[str, Stage] = {
 """Every stage, in running order. A pyramid follows the stage whose store it belongs to."""
 
 
+FILLED_BY = {"em": "ingest", "membrane": "predict", "segments": "relabel", "neurites": "unite"}
+"""The stage that fills level 0 of each store, by the store's name: its pyramid follows."""
+
+
 ON_A_GIVEN_MAP: dict[str, Stage] = {
     "calibrate": Stage(
         version=3,
