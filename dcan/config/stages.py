@@ -36,8 +36,15 @@ STAGES: dict[str, Stage] = {
     "probe": Stage(
         version=1,
         keys=(
-            *("volume.source", "volume.missing", "phantom", "truth", "training.volumes"),
-            *("evaluation", "blocks.shape", "storage.shard", "prediction.tile", "membrane"),
+            *("volume.source", "volume.shape", "volume.missing", "phantom", "truth"),
+            *(
+                "training.volumes",
+                "evaluation",
+                "blocks.shape",
+                "storage.shard",
+                "prediction.tile",
+                "membrane",
+            ),
         ),
     ),
     "allocate": Stage(version=3, after=("probe",), keys=("volume.voxel_size", "storage.shard")),

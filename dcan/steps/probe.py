@@ -54,6 +54,14 @@ def check_cut(config: Config, shape: Triple) -> None:
             )
 
 
+def _check_declared(config: Config, shape: Triple) -> None:
+    if config.volume.shape not in (None, shape):
+        raise DcanError(
+            f"volume.shape is {list(config.volume.shape)}, but the source has {list(shape)}: "
+            "correct it, or give another source"
+        )
+
+
 def _check_sections(config: Config, shape: Triple) -> None:
     depth = shape[0]
     for z in config.volume.missing:
@@ -107,6 +115,7 @@ def probe(space: Workspace) -> None:
             }
         depth, height, width = found["volume"]["shape"]
         shape: Triple = (depth, height, width)
+        _check_declared(config, shape)
         check_cut(config, shape)
         _check_sections(config, shape)
         _check_membrane(config, found)

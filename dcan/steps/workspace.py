@@ -76,10 +76,7 @@ class Workspace:
     @property
     def grid(self) -> Grid:
         """The blocks of the volume."""
-        depth, height, width = (
-            min(b, n) for b, n in zip(self.config.blocks.shape, self.shape, strict=True)
-        )
-        return Grid(self.shape, (depth, height, width))
+        return Grid(self.shape, self.config.blocks.within(self.shape))
 
     def blocks(self, part: Part) -> list[Box]:
         """The write boxes of a part of the blocks, in raster order."""

@@ -1,4 +1,4 @@
-"""How far a volume is: before it begins, under way, failed, killed, done; and nothing is touched."""
+"""How far a volume is: before it begins, under way, failed, killed, done."""
 
 from __future__ import annotations
 
