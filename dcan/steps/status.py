@@ -7,7 +7,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
+from dcan.errors import DcanError
 from dcan.report.wording import duration
+from dcan.steps.costs import measured, resolved_on_gpu
+from dcan.steps.jobs import Jobs, Setting, jobs_of
 from dcan.steps.watching import Holder, Standing, standings
 from dcan.steps.workspace import Workspace
 
@@ -19,10 +24,44 @@ def status(space: Workspace, as_json: bool = False) -> str:
     claim and changes no file.
     """
     found = list(standings(space, time.time()))
+    left = seconds_left(space, found)
     if as_json:
-        plain = {"volume": space.config.volume.name, "stages": [_plain(stage) for stage in found]}
+        plain = {
+            "volume": space.config.volume.name,
+            "left_seconds": None if left is None else round(left),
+            "stages": [_plain(stage) for stage in found],
+        }
         return json.dumps(plain, indent=1) + "\n"
-    return "\n".join(_lines(space, found)) + "\n"
+    return "\n".join([*_lines(space, found), _whole(found, left)]) + "\n"
+
+
+def seconds_left(space: Workspace, found: list[Standing]) -> float | None:
+    """Seconds until all is done, with as many jobs as are at work now; None: nobody is.
+
+    Stages with a pace of their own go by it, the others by the figures of `dcan plan`.
+    """
+    if all(stage.state == "done" for stage in found):
+        return 0.0
+    at_work = sum(holder.claim.lives for stage in found for holder in stage.holders)
+    try:
+        shape, itemsize = space.shape, np.dtype(space.probe["dtype"]).itemsize
+    except DcanError:
+        return None
+    if not at_work:
+        return None
+    record = measured(space.root)
+    setting = Setting(space.config, shape, itemsize, None, record, resolved_on_gpu(space.root))
+    planned = {jobs.stage: jobs for jobs in jobs_of(setting)}
+    return sum(_left(stage, planned[stage.stage], at_work) for stage in found)
+
+
+def _left(stage: Standing, jobs: Jobs, at_work: int) -> float:
+    """Seconds that a stage still takes, each job at work doing as the plan says."""
+    if stage.left is not None:
+        return stage.left
+    share = 1 - stage.done / stage.total if stage.total else 1.0
+    turns = -(-jobs.jobs // at_work)
+    return share * turns * jobs.seconds
 
 
 def _plain(stage: Standing) -> dict[str, Any]:
@@ -68,7 +107,6 @@ def _lines(space: Workspace, found: list[Standing]) -> Iterator[str]:
             named = f"block {failure.key}" if failure.key else "a job"
             at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(failure.at))
             yield f"  {named} failed at {at}: {failure.why}"
-    yield _whole(found)
 
 
 def _held(holder: Holder) -> str:
@@ -80,12 +118,13 @@ def _held(holder: Holder) -> str:
     return f"{claim.part}{done}, process {claim.pid} on {claim.host}{job}, {sign}{says}"
 
 
-def _whole(found: list[Standing]) -> str:
+def _whole(found: list[Standing], left: float | None) -> str:
     done = sum(stage.state == "done" for stage in found)
     failed = sum(len(stage.failed) for stage in found)
     if done == len(found):
         return f"all {done} stages are done"
     at_work = sum(holder.claim.lives for stage in found for holder in stage.holders)
-    tail = f"{at_work} jobs at work" if at_work else "nobody is at it"
-    trouble = f", {failed} failures" if failed else ""
-    return f"{done} of {len(found)} stages are done, {tail}{trouble}"
+    tail = f"{at_work} at work" if at_work else "nobody is at it"
+    trouble = f", {failed} failed" if failed else ""
+    time_left = "" if left is None else f", about {duration(left)} left at this pace"
+    return f"{done} of {len(found)} stages are done, {tail}{trouble}{time_left}"
