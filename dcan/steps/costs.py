@@ -141,7 +141,8 @@ class Record:
 
 def measured(root: Path) -> Record | None:
     """The record of a volume that has begun; None where no job has been benchmarked yet."""
-    begun = any((root / "benchmarks").glob("*.tsv"))
+    known = (root / "config.yaml").exists() and (root / "receipts" / "probe.json").exists()
+    begun = known and any((root / "benchmarks").glob("*.tsv"))
     return Record.read(root) if begun else None
 
 
