@@ -116,7 +116,7 @@ STAGES: dict[str, Stage] = {
         chosen=("sigma", "depth", "w_f", "t"),
         sources=("truth",),
     ),
-    "report": Stage(version=3, after=("evaluate", "calibrate", "train", "link")),
+    "report": Stage(version=4, after=("evaluate", "calibrate", "train", "link")),
 }
 """Every stage, in running order. A pyramid follows the stage whose store it belongs to."""
 
