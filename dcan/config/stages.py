@@ -143,7 +143,7 @@ def planned(config: Config) -> dict[str, Stage]:
     """The stages that this configuration runs, in running order, each after those of them alone.
 
     Whatever must know which stages there are for a volume asks here: the workflow, fingerprints,
-    `dcan plan` and `dcan verify`.
+    `dcan plan`, `dcan status` and `dcan verify`.
     """
     idle = _idle(config)
     stages = STAGES | ON_A_GIVEN_MAP if config.membrane else STAGES
