@@ -72,7 +72,8 @@ def amount(stage: str, config: Config, shape: Triple) -> float:
     """A stage's work over a volume: millions of voxels.
 
     Of training and prediction, millions of pixels that a network of full width sees; narrower
-    ones count by their width. 0: next to nothing, or it follows the labelled sections alone.
+    ones count by their width; given weights are as many networks as `training.members`.
+    0: next to nothing, or it follows the labelled sections alone.
     """
     width = config.model.width / FULL_WIDTH
     if stage == "train" and trains(config):

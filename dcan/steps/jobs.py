@@ -114,7 +114,7 @@ def _threads(setting: Setting, stage: str) -> int:
         return given
     config = setting.config
     own = {
-        "train": config.training.threads,
+        "train": config.training.threads if trains(config) else 1,
         "predict": config.prediction.threads,
         "calibrate": config.prediction.threads,
     }
@@ -124,7 +124,8 @@ def _threads(setting: Setting, stage: str) -> int:
 def _on_gpu(setting: Setting, stage: str) -> bool:
     """Whether a stage's jobs run on a GPU: as the profile says, or what is resolved or given."""
     config = setting.config
-    if stage not in OF_THE_NETWORK or config.membrane or config.prediction.device == "cpu":
+    idle = config.membrane or (stage == "train" and not trains(config))
+    if stage not in OF_THE_NETWORK or idle or config.prediction.device == "cpu":
         return False
     if setting.profile:
         return bool(setting.profile.given(stage, "gpu"))

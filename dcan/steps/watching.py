@@ -11,6 +11,7 @@ from typing import Literal
 from dcan.config import FILLED_BY, planned, trains
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid, share
+from dcan.steps.jobs import stages
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage.claims import Held, held
 from dcan.storage.logs import Failure, failures, last, of_stage
@@ -89,10 +90,8 @@ def standings(space: Workspace, now: float) -> Iterator[Standing]:
     not looked at. Raises DcanError when a journal cannot be read.
     """
     glance = Glance(space.config, space.root)
-    for stage in planned(space.config):
-        names = [f"pyramid_{store}" for store in FILLED_BY] if stage == "pyramid" else [stage]
-        for name in names:
-            yield _standing(glance, name, now)
+    for stage in stages(space.config):
+        yield _standing(glance, stage, now)
 
 
 def _standing(space: Glance, stage: str, now: float) -> Standing:
@@ -171,7 +170,9 @@ def _marks(
 ) -> dict[str, Mark]:
     """What the journals of a stage hold of its blocks under the present fingerprint."""
     folder = space.root / "receipts"
-    written = None if stage in BY_CONTENT else expected or "none"
+    if expected is None and stage not in BY_CONTENT:
+        return {}
+    written = None if stage in BY_CONTENT else expected
     found = marks(folder / stage, written)
     for level in range(1, 1 + max((int(k.partition("/")[0]) for k in keys if "/" in k), default=0)):
         below = marks(folder / f"{stage}_{level}", written)

@@ -190,16 +190,17 @@ def test_a_profile_gives_threads_resources_and_gpus(tmp_path: Path) -> None:
         **{
             "set-threads": {"flood": 8, "fuse": "attempt"},
             "set-resources": {"predict": {"gpu": 1, "mem_mb": 9000}, "train_member": {"gpu": 1}},
-            "default-resources": {"mem_mb": 4000, "runtime": "attempt * 60", "gpu": True},
+            "default-resources": {"mem_mb": 4000, "runtime": "attempt * 60", "gpu": 1},
         },
     )
     assert (given.threads_of("flood"), given.threads_of("fuse")) == (8, None)
     assert (given.given("predict", "mem_mb"), given.given("flood", "mem_mb")) == (9000, 4000)
-    assert (given.given("flood", "runtime"), given.given("flood", "gpu")) == (None, None)
+    assert (given.given("flood", "runtime"), given.given("flood", "gpu")) == (None, 1)
     assert given.given("train", "gpu") == 1
     setting = Setting(config(), TERA, 1, given)
     assert (of(setting, "flood").threads, of(setting, "fuse").threads) == (8, 2)
-    assert (of(setting, "predict").gpu, of(setting, "flood").gpu) == (True, False)
+    asked = [jobs.stage for jobs in jobs_of(setting) if jobs.gpu]
+    assert asked == ["resolve", "calibrate", "predict"], "nothing is trained"
     assert not of(Setting(config(), TERA, 1), "predict").gpu
     assert of(Setting(config(), TERA, 1, resolved_on_gpu=True), "predict").gpu
     predict = of(setting, "predict")
