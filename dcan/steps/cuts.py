@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
-from dcan.config import Config, planned
 from dcan.config.model import Blocks
 from dcan.errors import DcanError
 from dcan.geometry import Triple
@@ -67,9 +66,9 @@ def hours(every: list[Jobs]) -> tuple[float, float]:
     return cores / 3600, sum(jobs.total for jobs in every if jobs.gpu) / 3600
 
 
-def recut(setting: Setting, shape: Triple, batches: int | None) -> Setting:
-    """The same volume in other blocks and batches; None: as derived."""
-    blocks = Blocks(shape=shape, batches=batches or "auto")
+def recut(setting: Setting, shape: Triple, batches: int) -> Setting:
+    """The same volume in other blocks and batches."""
+    blocks = Blocks(shape=shape, batches=batches)
     return replace(setting, config=setting.config.model_copy(update={"blocks": blocks}))
 
 
@@ -103,14 +102,17 @@ def check_memory(setting: Setting) -> None:
     """
     for jobs in jobs_of(setting):
         short = _short(setting, jobs)
-        if short is not None:
-            fitting = _fitting(setting, jobs.stage) if jobs.blocks else None
-            advice = f"give blocks.shape {list(fitting)} or " if fitting else "give "
-            raise DcanError(
-                f"blocks.shape is {list(setting.config.blocks.shape)}: a job of {jobs.stage} with "
-                f"{jobs.threads} threads takes up to {jobs.memory} MiB, the profile gives {short}: "
-                f"{advice}mem_mb {jobs.memory}"
-            )
+        if short is None:
+            continue
+        given, advice = f"volume of shape {list(setting.shape)}", ""
+        if jobs.blocks:
+            given = f"blocks.shape is {list(setting.config.blocks.shape)}"
+            fitting = _fitting(setting, jobs.stage)
+            advice = f"blocks.shape {list(fitting)} or " if fitting else ""
+        raise DcanError(
+            f"{given}: a job of {jobs.stage} with {jobs.threads} threads takes up to "
+            f"{jobs.memory} MiB, the profile gives {short}: give {advice}mem_mb {jobs.memory}"
+        )
 
 
 def _short(setting: Setting, jobs: Jobs) -> int | None:
@@ -121,16 +123,14 @@ def _short(setting: Setting, jobs: Jobs) -> int | None:
 
 def _fitting(setting: Setting, stage: str) -> Triple | None:
     """The largest of the halved shapes that is legal and fits; None: none does."""
-    config: Config = setting.config
-    position = list(planned(config)).index(stage)
+    config = setting.config
     shape = config.blocks.within(setting.shape)
     while True:
-        halved = nearest_legal(
-            (shape[0], shape[1] // 2, shape[2] // 2), unit(config), setting.shape
-        )
+        z, y, x = shape
+        halved = nearest_legal((z, y // 2, x // 2), unit(config), setting.shape)
         if halved == shape:
             return None
         shape = halved
         smaller = recut(setting, shape, config.batches())
-        if _short(smaller, jobs_of(smaller)[position]) is None:
+        if all(_short(smaller, j) is None for j in jobs_of(smaller) if j.stage == stage):
             return shape

@@ -189,14 +189,14 @@ def test_a_profile_gives_threads_resources_and_gpus(tmp_path: Path) -> None:
         tmp_path,
         **{
             "set-threads": {"flood": 8, "fuse": "attempt"},
-            "set-resources": {"predict": {"gpu": 1, "mem_mb": 9000}, "train_member": {"gpu": 1}},
+            "set-resources": {"predict": {"gpu": 1, "mem_mb": 9000}, "train_member": {"gpu": 2}},
             "default-resources": {"mem_mb": 4000, "runtime": "attempt * 60", "gpu": 1},
         },
     )
     assert (given.threads_of("flood"), given.threads_of("fuse")) == (8, None)
     assert (given.given("predict", "mem_mb"), given.given("flood", "mem_mb")) == (9000, 4000)
     assert (given.given("flood", "runtime"), given.given("flood", "gpu")) == (None, 1)
-    assert given.given("train", "gpu") == 1
+    assert given.given("train", "gpu") == 2
     setting = Setting(config(), TERA, 1, given)
     assert (of(setting, "flood").threads, of(setting, "fuse").threads) == (8, 2)
     asked = [jobs.stage for jobs in jobs_of(setting) if jobs.gpu]
@@ -229,6 +229,9 @@ def test_blocks_that_do_not_fit_are_refused_with_the_nearest_that_do(tmp_path: P
     with pytest.raises(DcanError, match=rf"profile gives 10: give mem_mb {need}"):
         check_memory(Setting(made, TERA, 1, none))
     check_memory(Setting(made, TERA, 1, profile(tmp_path, **{"default-resources": {}})))
+    link = profile(tmp_path, **{"set-resources": {"link": {"mem_mb": 5000}}})
+    with pytest.raises(DcanError, match=r"^volume of shape .*link .* gives 5000: give mem_mb \d"):
+        check_memory(Setting(made, TERA, 1, link))
 
 
 def test_remarks_name_what_could_be_better(tmp_path: Path) -> None:

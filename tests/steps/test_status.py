@@ -15,8 +15,9 @@ from dcan.cli import main
 from dcan.config import write
 from dcan.errors import DcanError
 from dcan.steps import ingest, probe
+from dcan.steps.jobs import Setting, jobs_of
 from dcan.steps.sealing import seal
-from dcan.steps.status import status
+from dcan.steps.status import seconds_left, status
 from dcan.steps.vouching import do_batch, working
 from dcan.steps.watching import RECENT, Standing, standings
 from dcan.steps.workspace import Part, Workspace
@@ -98,6 +99,23 @@ def test_a_living_holder_is_named_with_its_share_and_its_pace(begun: Workspace) 
     assert found.voxels == 8 * 70 * 60 / BLOCKS
     assert later.rate == 0, "long ago is not of late"
     assert f"batch-1-of-3: 2 of 4, process {os.getpid()}" in shown
+
+
+def test_what_is_left_in_all_is_the_pace_of_one_stage_and_the_plan_of_the_others(
+    begun: Workspace,
+) -> None:
+    ingest.ingest(begun, Part(0, 2), 1)
+    assert seconds_left(begun, list(standings(begun, time.time()))) is None, "nobody is at it"
+    with working(begun, "ingest", "batch-1-of-2"):
+        found = list(standings(begun, time.time()))
+        left = seconds_left(begun, found)
+    (own,) = (standing.left for standing in found if standing.stage == "ingest")
+    assert own is not None
+    done = ("probe", "allocate", "ingest")
+    planned = jobs_of(Setting(begun.config, begun.shape, 1))
+    others = sum(jobs.seconds for jobs in planned if jobs.stage not in done)
+    assert others > 10
+    assert left == pytest.approx(own + others)
 
 
 def test_a_dead_holder_is_said_to_be_dead_and_gives_no_pace(begun: Workspace) -> None:
