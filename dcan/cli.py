@@ -61,7 +61,12 @@ VERBS = {
     "evaluate": Verb("assess:evaluate", "config", "Score held-out sections against truth."),
     "report": Verb("report:report", "config", "Write report.html."),
     "verify": Verb("verify:verify", "config repair", "Check every receipt against its data."),
-    "plan": Verb("plan:plan", "config as_json", "Print blocks, batches, jobs and bytes."),
+    "status": Verb("status:status", "config as_json", "Say how far each stage is."),
+    "plan": Verb(
+        "plan:plan",
+        "config profile record as_json",
+        "Print jobs, memory, times, bytes.",
+    ),
     "experiment": Verb(
         "experiment:experiment", "file held_out", "Train runs side by side, print a table."
     ),
@@ -125,6 +130,17 @@ OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
     "maps": (
         ("--maps",),
         {"metavar": "FOLDER", "help": "write warping_mistakes.tif there: what is wrong, where"},
+    ),
+    "profile": (
+        ("--profile",),
+        {"metavar": "FOLDER", "help": "plan for the threads and resources of a Snakemake profile"},
+    ),
+    "record": (
+        ("--record",),
+        {
+            "metavar": "FOLDER",
+            "help": "times from the benchmarks of a volume, <output>/<name>",
+        },
     ),
     "as_json": (("--json",), {"action": "store_true", "help": "one JSON object, not a table"}),
 }

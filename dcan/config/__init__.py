@@ -3,9 +3,10 @@
 from dcan.config.model import Config, Phantom, SourcePath, Truth
 from dcan.config.reading import load, parse, schema, write
 from dcan.config.searching import FUSION, LINKS, searched, validation_pairs
-from dcan.config.stages import STAGES, Stage, own, planned, trains
+from dcan.config.stages import FILLED_BY, STAGES, Stage, own, planned, trains
 
 __all__ = [
+    "FILLED_BY",
     "FUSION",
     "LINKS",
     "STAGES",

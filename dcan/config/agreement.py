@@ -97,6 +97,11 @@ def _agree_on_phantom(config: Config) -> None:
                 "phantom: {shape: [24, 768, 768], seed: 0}"
             )
     elif _place(config.volume.source) == PHANTOM:
+        if config.volume.shape not in (None, config.phantom.shape):
+            raise ValueError(
+                f"volume.shape is {list(config.volume.shape)}, but phantom.shape is "
+                f"{list(config.phantom.shape)}: remove volume.shape"
+            )
         _agree_on_depth(config, config.phantom.shape[0])
 
 

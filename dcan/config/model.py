@@ -20,6 +20,7 @@ from dcan.config.volumes import (
     Truth,
     Volume,
 )
+from dcan.geometry import Grid, Triple
 
 __all__ = [
     "Config",
@@ -32,6 +33,11 @@ __all__ = [
     "Truth",
     "bounds",
 ]
+
+
+BLOCKS_PER_BATCH = 64
+MOST_BATCHES = 40
+"""Of a stage, when they are derived: nine stages of them stay below 400 jobs."""
 
 
 class Segmentation(Strict):
@@ -79,8 +85,13 @@ class Blocks(Strict):
     """Units of work and resume. They do not change the result."""
 
     shape: Shape = (16, 2048, 2048)
-    batches: Annotated[StrictInt, Field(ge=1, le=500)] = 1
-    """Jobs of each blockwise stage."""
+    batches: Annotated[StrictInt, Field(ge=1, le=500)] | Auto = "auto"
+    """Jobs of each blockwise stage; `auto`: by the declared shape."""
+
+    def within(self, volume: Triple) -> Triple:
+        """The shape of a block of a volume of this shape, which it does not leave."""
+        depth, height, width = (min(b, n) for b, n in zip(self.shape, volume, strict=True))
+        return depth, height, width
 
 
 class Storage(Strict):
@@ -119,6 +130,23 @@ class Config(Strict):
     def _agrees(self) -> Self:
         agree(self)
         return self
+
+    def declared(self) -> Triple | None:
+        """The volume's shape as far as the configuration says: that of the phantom, or declared."""
+        if self.volume.source == "phantom" and self.phantom:
+            return self.phantom.shape
+        return self.volume.shape
+
+    def batches(self) -> int:
+        """Jobs of each blockwise stage: as given, or one for 64 blocks of the declared shape.
+
+        A constant of the configuration: whatever a job finds out, it is one of as many.
+        """
+        if self.blocks.batches != "auto":
+            return self.blocks.batches
+        shape = self.declared()
+        blocks = len(Grid(shape, self.blocks.within(shape))) if shape else 1
+        return min(-(-blocks // BLOCKS_PER_BATCH), MOST_BATCHES)
 
     def trained_on(self) -> list[TrainingVolume]:
         """The labelled volumes to train on; empty when there are none."""

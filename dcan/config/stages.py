@@ -36,8 +36,15 @@ STAGES: dict[str, Stage] = {
     "probe": Stage(
         version=1,
         keys=(
-            *("volume.source", "volume.missing", "phantom", "truth", "training.volumes"),
-            *("evaluation", "blocks.shape", "storage.shard", "prediction.tile", "membrane"),
+            *("volume.source", "volume.shape", "volume.missing", "phantom", "truth"),
+            *(
+                "training.volumes",
+                "evaluation",
+                "blocks.shape",
+                "storage.shard",
+                "prediction.tile",
+                "membrane",
+            ),
         ),
     ),
     "allocate": Stage(version=3, after=("probe",), keys=("volume.voxel_size", "storage.shard")),
@@ -112,9 +119,13 @@ STAGES: dict[str, Stage] = {
         chosen=("sigma", "depth", "w_f", "t"),
         sources=("truth",),
     ),
-    "report": Stage(version=3, after=("evaluate", "calibrate", "train", "link")),
+    "report": Stage(version=4, after=("evaluate", "calibrate", "train", "link")),
 }
 """Every stage, in running order. A pyramid follows the stage whose store it belongs to."""
+
+
+FILLED_BY = {"em": "ingest", "membrane": "predict", "segments": "relabel", "neurites": "unite"}
+"""The stage that fills level 0 of each store, by the store's name: its pyramid follows."""
 
 
 ON_A_GIVEN_MAP: dict[str, Stage] = {
@@ -135,7 +146,7 @@ def planned(config: Config) -> dict[str, Stage]:
     """The stages that this configuration runs, in running order, each after those of them alone.
 
     Whatever must know which stages there are for a volume asks here: the workflow, fingerprints,
-    `dcan plan` and `dcan verify`.
+    `dcan plan`, `dcan status` and `dcan verify`.
     """
     idle = _idle(config)
     stages = STAGES | ON_A_GIVEN_MAP if config.membrane else STAGES

@@ -37,6 +37,8 @@ class Volume(Strict):
     """`phantom`, a path, a glob, or {path, dataset}."""
     voxel_size: tuple[Length, Length, Length]
     """nm along z, y, x."""
+    shape: Shape | None = None
+    """Declared, so that jobs are planned before the source is opened; the probe holds it to it."""
     missing: Missing = []
     """Sections without tissue: membrane 255, segments 0, bridged when neurites are linked."""
 

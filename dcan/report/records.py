@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dcan.geometry import Triple
+from dcan.report.jobs import StageJobs
 from dcan.report.overlays import Overlay
 from dcan.report.samples import SampleRow
 
@@ -317,5 +318,6 @@ class Report:
     linking: Linking | Absent
     overlays: tuple[Overlay, ...] = ()
     stages: tuple[Stage, ...] = ()
+    jobs: tuple[StageJobs, ...] = ()
     outputs: tuple[Output, ...] = ()
     viewers: tuple[str, ...] = ()

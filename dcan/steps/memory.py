@@ -58,7 +58,7 @@ class Load:
     @classmethod
     def of(cls, config: Config, shape: Triple, itemsize: int) -> Load:
         """The load of a volume of `shape`; a sigma that is still open counts as 4 pixels."""
-        depth, height, width = (min(b, n) for b, n in zip(config.blocks.shape, shape, strict=True))
+        depth, height, width = config.blocks.within(shape)
         shard = [min(s, n) for s, n in zip(config.storage.shard, shape, strict=True)]
         sigma = config.segmentation.sigma
         # as smoothing reaches; its module would bring numba into the workflow's start
@@ -145,12 +145,13 @@ def window_side(config: Config) -> int:
 def request_mib(stage: str, space: Workspace, workers: int) -> int | None:
     """MiB to ask a scheduler for; None as of `step_bytes`.
 
-    Until the volume has been looked at its sections count as 8192 x 8192, and 64 of them.
+    Until the volume has been looked at its shape is the declared one, or 64 sections of
+    8192 x 8192.
     """
     try:
         shape, itemsize = space.shape, np.dtype(space.probe["dtype"]).itemsize
     except DcanError:
-        shape, itemsize = UNKNOWN, 1
+        shape, itemsize = space.config.declared() or UNKNOWN, 1
     load = Load.of(space.config, shape, itemsize)
     found = step_bytes(stage, space.config, load, workers)
     return None if found is None else -(-found // MIB)

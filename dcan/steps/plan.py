@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import asdict
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dcan.config import Config, planned, schema, trains
-from dcan.geometry import Grid, Triple
+from dcan.config import planned, schema
+from dcan.geometry import Grid
+from dcan.report.wording import duration
+from dcan.steps.costs import Record, measured, resolved_on_gpu, tiles_seen
+from dcan.steps.cuts import alternatives, check_memory, hours
+from dcan.steps.jobs import Jobs, Setting, all_jobs, jobs_of
 from dcan.steps.memory import Load, step_bytes
-from dcan.steps.probe import STORES, check_cut
+from dcan.steps.probe import STORES, check_cut, check_declared
+from dcan.steps.profile import Profile
 from dcan.steps.sources import opened
 from dcan.steps.workspace import Workspace
 from dcan.storage.pyramids import level_shapes
+
+TABLES = 1.1
+"""Bytes of tables for a voxel: docs/log.md, what the stages cost."""
+FILES_OF_A_JOB = 5
+"""Log, benchmark, journal, tables, receipt."""
 
 
 def schema_text() -> str:
@@ -22,63 +35,110 @@ def schema_text() -> str:
     return schema()
 
 
-def _clipped(step: Triple, shape: Triple) -> Triple:
-    depth, height, width = (min(s, n) for s, n in zip(step, shape, strict=True))
-    return depth, height, width
+def setting_of(space: Workspace, profile: str | None, record: str | None) -> Setting:
+    """What the volume is planned for; its source is opened, not read.
 
-
-def _jobs(config: Config) -> int:
-    """Jobs of a whole run: batches and a seal, members, pyramids, and one of each other stage."""
-    stages = planned(config)
-    batched = sum(stage.batched for stage in stages.values())
-    members = config.training.members if trains(config) else 0
-    return batched * config.blocks.batches + len(stages) - 1 + members + len(STORES)
-
-
-def figures(space: Workspace) -> dict[str, Any]:
-    """Blocks, shards, tiles, jobs, bytes and memory of a volume; its source is opened, not read.
-
-    Bytes are those of the arrays before compression. Raises DcanError for a cut that cannot
-    work, with the nearest that can.
+    Times come from the benchmarks of `record`, a finished volume's folder, or of this volume,
+    where there are any. Raises DcanError for a cut that cannot work, with the nearest that can.
     """
-    config = space.config
-    source = opened(config, "volume")
-    shape = source.shape
-    check_cut(config, shape)
-    voxels = prod(shape)
-    block, shard = (_clipped(s, shape) for s in (config.blocks.shape, config.storage.shard))
-    tile, halo = config.prediction.tile, config.prediction.halo
-    tiles = len(Grid(shape, (1, tile, tile)))
-    pyramid = sum(prod(level) for level in level_shapes(shape)) / voxels
-    em = np.dtype(source.dtype).itemsize
-    stores = {
-        "em.ome.zarr": em * pyramid,
-        "membrane.ome.zarr": pyramid,
-        "labels": 16 * pyramid,
-    }
+    source = opened(space.config, "volume")
+    check_declared(space.config, source.shape)
+    check_cut(space.config, source.shape)
+    setting = Setting(
+        space.config,
+        source.shape,
+        np.dtype(source.dtype).itemsize,
+        Profile.read(Path(profile)) if profile else None,
+        Record.read(Path(record)) if record else measured(space.root),
+        resolved_on_gpu(space.root),
+    )
+    check_memory(setting)
+    return setting
+
+
+def figures(setting: Setting) -> dict[str, Any]:
+    """Blocks, jobs, times, bytes and files of a volume, and what other cuts would cost.
+
+    Bytes are those of the arrays before compression, memory is in bytes.
+    """
+    config, shape = setting.config, setting.shape
+    every = jobs_of(setting)
+    core_hours, gpu_hours = hours(every)
+    tile = config.prediction.tile
     return {
         "shape": list(shape),
-        "dtype": str(source.dtype),
-        "voxels": voxels,
-        "blocks": len(Grid(shape, block)),
-        "batches": config.blocks.batches,
-        "jobs": _jobs(config),
-        "shards": len(Grid(shape, shard)),
-        "tiles": tiles,
-        "halo_cost": round(tiles * (tile + 2 * halo) ** 2 / voxels, 3),
-        "bytes": {name: int(factor * voxels) for name, factor in stores.items()},
-        "memory": _memory(config, Load.of(config, shape, em)),
+        "voxels": prod(shape),
+        "blocks": setting.blocks,
+        "batches": config.batches(),
+        "jobs": all_jobs(config),
+        "shards": len(Grid(shape, config.storage.shard)),
+        "tiles": len(Grid(shape, (1, tile, tile))),
+        "halo_cost": round(tiles_seen(config, shape), 3),
+        "bytes": _bytes(setting),
+        "files": _files(setting),
+        "memory": _memory(setting),
+        "core_hours": round(core_hours, 3),
+        "gpu_hours": round(gpu_hours, 3),
+        "stages": [asdict(jobs) for jobs in every],
+        "alternatives": [asdict(cut) for cut in alternatives(setting)],
+        "remarks": list(_remarks(setting, every)),
     }
 
 
-def _memory(config: Config, load: Load) -> dict[str, list[int]]:
+def _bytes(setting: Setting) -> dict[str, int]:
+    voxels = prod(setting.shape)
+    pyramid = sum(prod(level) for level in level_shapes(setting.shape)) / voxels
+    factors = {
+        "em.ome.zarr": setting.itemsize * pyramid,
+        "membrane.ome.zarr": pyramid,
+        "labels": 16 * pyramid,
+        "tables": TABLES,
+    }
+    return {name: int(factor * voxels) for name, factor in factors.items()}
+
+
+def _files(setting: Setting) -> int:
+    shard, levels = setting.config.storage.shard, level_shapes(setting.shape)
+    shards = sum(len(Grid(level, shard)) for level in levels)
+    return len(STORES) * (shards + len(levels) + 1) + FILES_OF_A_JOB * all_jobs(setting.config)
+
+
+def _memory(setting: Setting) -> dict[str, list[int]]:
     """Predicted peak bytes of a job of each stage, with one worker and with two."""
+    config = setting.config
+    load = Load.of(config, setting.shape, setting.itemsize)
     found = {}
     for stage in planned(config):
         one, two = (step_bytes(stage, config, load, workers) for workers in (1, 2))
         if one is not None and two is not None:
             found[stage] = [one, two]
     return found
+
+
+def _remarks(setting: Setting, every: list[Jobs]) -> Iterator[str]:
+    """What works, and could be better."""
+    config, batches, blocks = setting.config, setting.config.batches(), setting.blocks
+    if batches > blocks:
+        yield (
+            f"blocks.batches is {batches}, but there are {blocks} blocks: of each stage "
+            f"{batches - blocks} jobs have nothing to do, give {blocks} or fewer"
+        )
+    if config.declared() is None and config.blocks.batches == "auto":
+        declared = config.volume.model_copy(update={"shape": setting.shape})
+        derived = config.model_copy(update={"volume": declared}).batches()
+        if derived > 1:
+            yield (
+                "no shape is declared, so each stage is one job: set volume.shape to "
+                f"{list(setting.shape)}, and each has {derived}"
+            )
+    for jobs in every:
+        minutes = setting.profile.given(jobs.stage, "runtime") if setting.profile else None
+        if minutes is not None and jobs.seconds > 60 * minutes:
+            advice = "more batches or " if jobs.blocks > 1 else ""
+            yield (
+                f"a job of {jobs.stage} takes about {duration(jobs.seconds)}, the profile's "
+                f"runtime is {minutes} min: give {advice}more time"
+            )
 
 
 def _size(count: float) -> str:
@@ -89,24 +149,67 @@ def _size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
-def plan(space: Workspace, *, as_json: bool = False) -> str:
+def _lines(space: Workspace, found: dict[str, Any]) -> Iterator[str]:
+    yield f"volume      {space.config.volume.name}: {found['shape']}, {found['voxels']:,} voxels"
+    yield (
+        f"blocks      {found['blocks']:,} of {list(space.config.blocks.shape)}, "
+        f"in {found['batches']} batches a stage"
+    )
+    yield f"jobs        {found['jobs']:,}"
+    yield f"shards      {found['shards']:,} a store of level 0; {found['files']:,} files in all"
+    if space.config.membrane is None:
+        yield (
+            f"tiles       {found['tiles']:,}; with its halo the network sees "
+            f"{found['halo_cost']} pixels for each of the volume's"
+        )
+    for name, count in found["bytes"].items():
+        yield f"{name:18}{_size(count)} before compression"
+    yield from _stage_lines(found["stages"])
+    yield f"in all      {found['core_hours']:,.2f} core-hours, {found['gpu_hours']:,.2f} GPU-hours"
+    yield from _cut_lines(found["alternatives"])
+    yield from (f"remark: {remark}" for remark in found["remarks"])
+
+
+def _stage_lines(stages: list[dict[str, Any]]) -> Iterator[str]:
+    yield f"{'stage':18}{'jobs':>5}{'blocks':>8}{'threads':>9}{'memory':>12}  a job takes"
+    sources = list(dict.fromkeys(s["source"] for s in stages if s["source"]))
+    for stage in stages:
+        memory = "" if stage["memory"] is None else _size(stage["memory"] * 2**20)
+        threads = f"{stage['threads']}{'+GPU' if stage['gpu'] else ''}"
+        takes = "not counted"
+        if stage["source"]:
+            takes = f"{duration(stage['seconds'])} [{sources.index(stage['source']) + 1}]"
+        yield (
+            f"{stage['stage']:18}{stage['jobs']:5}{stage['blocks'] or '':>8}{threads:>9}"
+            f"{memory:>12}  {takes}"
+        )
+    yield "not counted: seconds, or as many minutes as there are labelled sections"
+    yield from (f"[{number}] {source}" for number, source in enumerate(sources, 1))
+
+
+def _cut_lines(cuts: list[dict[str, Any]]) -> Iterator[str]:
+    yield "other cuts, after that of the configuration; memory and time of a job of blocks"
+    yield (
+        f"  {'blocks.shape':20}{'batches':>8}{'blocks':>9}{'jobs':>6}{'memory':>11}"
+        f"{'longest':>14}{'core-h':>9}{'GPU-h':>9}{'read':>6}"
+    )
+    for cut in cuts:
+        yield (
+            f"  {list(cut['shape'])!s:20}{cut['batches']:8}{cut['blocks']:9,}{cut['jobs']:6}"
+            f"{_size(cut['memory'] * 2**20):>11}{duration(cut['longest']):>14}"
+            f"{cut['core_hours']:9,.1f}{cut['gpu_hours']:9,.1f}{cut['read']:6.2f}"
+        )
+
+
+def plan(
+    space: Workspace,
+    *,
+    profile: str | None = None,
+    record: str | None = None,
+    as_json: bool = False,
+) -> str:
     """The figures of a volume, as lines for people or one JSON object."""
-    found = figures(space)
+    found = figures(setting_of(space, profile, record))
     if as_json:
         return json.dumps(found, indent=1) + "\n"
-    lines = [
-        f"volume      {space.config.volume.name}: {found['shape']} {found['dtype']}, "
-        f"{found['voxels']:,} voxels",
-        f"blocks      {found['blocks']:,} of {list(space.config.blocks.shape)}, "
-        f"in {found['batches']} batches a stage",
-        f"jobs        about {found['jobs']:,}",
-        f"shards      {found['shards']:,} a store of level 0",
-        f"tiles       {found['tiles']:,}; with its halo the network sees "
-        f"{found['halo_cost']} pixels for each of the volume's",
-    ]
-    for name, count in found["bytes"].items():
-        lines.append(f"{name:11} {_size(count)} before compression")
-    lines.append("memory      of a job with 1 worker, with 2, at most")
-    for name, (one, two) in found["memory"].items():
-        lines.append(f"  {name:9} {_size(one)}, {_size(two)}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(_lines(space, found)) + "\n"

@@ -30,6 +30,12 @@ def nearest_legal(value: Triple, unit: Triple, shape: Triple) -> Triple:
     return depth, height, width
 
 
+def unit(config: Config) -> Triple:
+    """What the shape of a block is a multiple of, where it does not span the axis."""
+    shard, tile = config.storage.shard, 1 if config.membrane else config.prediction.tile
+    return shard[0], lcm(shard[1], tile), lcm(shard[2], tile)
+
+
 def check_cut(config: Config, shape: Triple) -> None:
     """Refuse blocks that are not whole shards, or that cut tiles.
 
@@ -37,8 +43,7 @@ def check_cut(config: Config, shape: Triple) -> None:
     """
     block, shard = config.blocks.shape, config.storage.shard
     tile = 1 if config.membrane else config.prediction.tile
-    unit = (shard[0], lcm(shard[1], tile), lcm(shard[2], tile))
-    legal = list(nearest_legal(block, unit, shape))
+    legal = list(nearest_legal(block, unit(config), shape))
     for axis, (b, s, n) in enumerate(zip(block, shard, shape, strict=True)):
         if b < n and b % s:
             raise DcanError(
@@ -52,6 +57,15 @@ def check_cut(config: Config, shape: Triple) -> None:
                 f"{'zyx'[axis]} nor do the blocks span that axis ({n}): give blocks.shape "
                 f"{legal} or a tile that divides"
             )
+
+
+def check_declared(config: Config, shape: Triple) -> None:
+    """Refuse a source of another shape than `volume.shape`."""
+    if config.volume.shape not in (None, shape):
+        raise DcanError(
+            f"volume.shape is {list(config.volume.shape)}, but the source has {list(shape)}: "
+            "correct it, or give another source"
+        )
 
 
 def _check_sections(config: Config, shape: Triple) -> None:
@@ -107,6 +121,7 @@ def probe(space: Workspace) -> None:
             }
         depth, height, width = found["volume"]["shape"]
         shape: Triple = (depth, height, width)
+        check_declared(config, shape)
         check_cut(config, shape)
         _check_sections(config, shape)
         _check_membrane(config, found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,11 @@ from dcan.config.model import SourcePath
 from dcan.report import records
 from dcan.report.page import render
 from dcan.report.records import Absent, Report
+from dcan.steps.costs import benchmarks
 from dcan.steps.drift import shifts
 from dcan.steps.outputs import existing
 from dcan.steps.pictures import overlays
+from dcan.steps.report_jobs import jobs_done
 from dcan.steps.report_training import training
 from dcan.steps.versions import versions
 from dcan.steps.vouching import working
@@ -134,13 +135,8 @@ def _linking(space: Workspace) -> records.Linking:
 
 
 def _seconds(space: Workspace, stage: str) -> float | None:
-    files = sorted((space.root / "benchmarks").glob(f"{stage}*.tsv"))
-    files = [f for f in files if f.stem == stage or f.stem.startswith(f"{stage}-")]
-    total = 0.0
-    for path in files:
-        with path.open(encoding="utf-8", newline="") as file:
-            total += sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
-    return total if files else None
+    found = [row["s"] for _, row in benchmarks(space.root, stage) if "s" in row]
+    return sum(found) if found else None
 
 
 def _stages(space: Workspace) -> tuple[records.Stage, ...]:
@@ -178,6 +174,7 @@ def report(space: Workspace) -> None:
                 linking=_linking(space),
                 overlays=overlays(space, scored),
                 stages=_stages(space),
+                jobs=jobs_done(space),
                 outputs=tuple(records.Output(*pair) for pair in existing(space.root)),
                 viewers=(
                     f"napari: napari --plugin napari-ome-zarr '{space.root}/em.ome.zarr'",

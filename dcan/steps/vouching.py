@@ -84,16 +84,23 @@ def do_units(
         with ledger.attempt() as (journal, pack):
             results = run(
                 ledger.stage,
-                partial(work, pack),
+                partial(_timed, partial(work, pack)),
                 todo,
                 workers=workers,
                 scheduler=space.config.engine.scheduler,
             )
-            for number, entry in enumerate(results, 1):
-                journal.append(entry)
+            for number, (entry, seconds) in enumerate(results, 1):
+                journal.append(entry, seconds)
                 progress(number)
     _log.info("%s: %d done, %d were done before", ledger.stage, len(todo), len(units) - len(todo))
     return len(units), len(todo)
+
+
+def _timed(work: Callable[[K], Entry], unit: K) -> tuple[Entry, float]:
+    """What a unit left, and the seconds that it took on the clock."""
+    begun = time.perf_counter()
+    entry = work(unit)
+    return entry, round(time.perf_counter() - begun, 3)
 
 
 def _adopted(

@@ -58,6 +58,10 @@ class Workspace:
             )
         return Receipt.read(path)
 
+    def identity(self, stage: str) -> str:
+        """What the stages after this one depend on; raises DcanError as `receipt` does."""
+        return self.receipt(stage).identity
+
     @cached_property
     def probe(self) -> dict[str, Any]:
         """What the probe found: shape, dtype, sources with their identities."""
@@ -72,10 +76,7 @@ class Workspace:
     @property
     def grid(self) -> Grid:
         """The blocks of the volume."""
-        depth, height, width = (
-            min(b, n) for b, n in zip(self.config.blocks.shape, self.shape, strict=True)
-        )
-        return Grid(self.shape, (depth, height, width))
+        return Grid(self.shape, self.config.blocks.within(self.shape))
 
     def blocks(self, part: Part) -> list[Box]:
         """The write boxes of a part of the blocks, in raster order."""
@@ -134,7 +135,7 @@ class Workspace:
                 },
                 "chosen": {name: chosen[name] for name in spec.chosen},
                 "sources": self._sources(spec.sources) if spec.sources else {},
-                "after": {name: self.receipt(name).identity for name in spec.after},
+                "after": {name: self.identity(name) for name in spec.after},
                 "extra": extra,
             }
         )

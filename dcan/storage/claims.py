@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from dcan.errors import DcanError
@@ -142,3 +143,45 @@ def claim(path: Path, what: str, wait: float = 20.0) -> Iterator[None]:
         stop.set()
         beat.join()
         _release(path, mine)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A claim as it was found."""
+
+    part: str
+    """`all`, or the part of the stage, such as `batch-3-of-40`."""
+    host: str
+    pid: int
+    job: str | None
+    """The Slurm job."""
+    started: float
+    """When the process began, seconds since the epoch."""
+    silent: float
+    """Seconds since it was touched, by this host's clock."""
+    lives: bool
+
+
+def held(folder: Path, now: float) -> list[Held]:
+    """The claims of a stage, by part: none is taken and no file is changed.
+
+    `now`, seconds since the epoch, stands for the file system's clock, which cannot be asked
+    without writing. A claim that is torn, or gone meanwhile, is none.
+    """
+    found = []
+    for path in sorted(folder.glob("*.claim")):
+        holder = _holder(path)
+        with suppress(OSError, ValueError):
+            touched = path.stat().st_mtime
+            found.append(
+                Held(
+                    path.stem,
+                    str(holder.get("host")),
+                    int(str(holder.get("pid"))),
+                    None if holder.get("job") is None else str(holder["job"]),
+                    float(str(holder.get("started"))),
+                    max(0.0, now - touched),
+                    _alive(holder, path, now),
+                )
+            )
+    return found

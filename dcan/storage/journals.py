@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -89,6 +90,31 @@ def fingerprint(whole: Iterator[dict[str, Any]]) -> str | None:
     return found if isinstance(found, str) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """When a block was recorded, for people who watch: nothing is vouched for by it."""
+
+    key: str
+    at: float
+    """Seconds since the epoch, by the clock of the host that recorded it; 0: not known."""
+    seconds: float | None
+    """What the block took on the clock; None: not known."""
+
+
+def marks(whole: Iterator[dict[str, Any]]) -> Iterator[Mark]:
+    """The marks of the lines after the first, up to damage."""
+    try:
+        for line in whole:
+            seconds = line.get("seconds")
+            yield Mark(
+                str(line["key"]),
+                float(line.get("at", 0)),
+                None if seconds is None else float(seconds),
+            )
+    except NO_ENTRY:
+        return
+
+
 def entries(whole: Iterator[dict[str, Any]]) -> Iterator[Entry]:
     """The entries that the lines after the first hold, up to damage."""
     try:
@@ -125,9 +151,9 @@ class Journal:
         except OSError as error:
             raise cannot_write(self._path, error) from None
 
-    def append(self, entry: Entry) -> None:
-        """Record a block, durably; only after its data is durable."""
-        self._append(asdict(entry))
+    def append(self, entry: Entry, seconds: float | None = None) -> None:
+        """Record a block, durably; only after its data is durable. `seconds`: as of `Mark`."""
+        self._append({**asdict(entry), "at": round(time.time(), 3), "seconds": seconds})
 
     def __enter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,11 +23,14 @@ from typing import Any, Self
 
 from dcan.errors import DcanError
 from dcan.storage import failpoints, journals
-from dcan.storage.journals import NO_ENTRY, Entry, Journal
+from dcan.storage.journals import NO_ENTRY, Entry, Journal, Mark
 from dcan.storage.objects import cannot_write, write_text
 from dcan.storage.tables import Pack
 
-__all__ = ["Entry", "Journal", "Ledger", "Receipt", "digest"]
+__all__ = ["Entry", "Journal", "Ledger", "Mark", "Receipt", "digest", "heading", "marks"]
+
+HEADING = 2048
+_HEADING = re.compile(rb'"fingerprint": "([0-9a-f]+)",\s*"identity": "([0-9a-f]+)"')
 
 
 def digest(values: object) -> str:
@@ -65,6 +69,36 @@ class Receipt:
         except NO_ENTRY:
             why = "it is damaged"
         raise DcanError(f"receipt {path}: {why}: run `dcan verify --repair`, then snakemake")
+
+
+def heading(path: Path) -> tuple[str, str] | None:
+    """Fingerprint and identity that the first lines of a receipt give; None where they do not.
+
+    Neither digest nor entries are looked at, of which a large volume has tens of thousands:
+    for people who watch, not for work that is to stand on it.
+    """
+    try:
+        with path.open("rb") as file:
+            found = _HEADING.search(file.read(HEADING))
+    except OSError:
+        return None
+    return (found[1].decode(), found[2].decode()) if found else None
+
+
+def marks(folder: Path, fingerprint: str | None) -> dict[str, Mark]:
+    """The last mark of each block of a stage's journals under a fingerprint; None: under any.
+
+    What the blocks left is not looked at. Raises DcanError when a journal cannot be read.
+    """
+    found: dict[str, Mark] = {}
+    for journal in sorted(folder.glob("*.journal")):
+        whole = journals.lines(journal)
+        written = journals.fingerprint(whole)
+        if written is not None and fingerprint in (None, written):
+            for mark in journals.marks(whole):
+                if mark.key not in found or found[mark.key].at < mark.at:
+                    found[mark.key] = mark
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -184,6 +184,23 @@ def test_large_volumes_can_be_declared_and_read_at_their_far_corner():
     for corner in ((0, 0, 0), (2499, 19980, 19990)):
         box = Box(corner, tuple(c + 1 if i == 0 else c + 10 for i, c in enumerate(corner)))
         assert (phantom.render(shape, 1, box).neurites > 0).all()
+
+
+@given(
+    st.tuples(*(st.integers(0, n - 40) for n in (2500, 20000, 20000))),
+    st.tuples(*(st.integers(0, 30) for _ in range(3))),
+)
+@settings(max_examples=10)
+def test_any_box_of_a_teravoxel_is_that_part_of_a_larger_box(corner, inset):
+    shape = (2500, 20000, 20000)
+    around = Box(corner, tuple(c + n for c, n in zip(corner, (3, 40, 40), strict=True)))
+    inside = Box(tuple(c + i for c, i in zip(corner, inset, strict=True)), around.stop)
+    inside = inside.intersect(around)
+    larger, smaller = (phantom.render(shape, 5, box) for box in (around, inside))
+    assert (larger.em[inside.within(around)] == smaller.em).all()
+    assert (larger.neurites[inside.within(around)] == smaller.neurites).all()
+    maps = [phantom.membrane(shape, 5, box) for box in (around, inside)]
+    assert (maps[0][inside.within(around)] == maps[1]).all()
 
 
 def test_names_are_those_of_one_place():

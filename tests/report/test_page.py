@@ -15,6 +15,7 @@ from PIL import Image
 
 from dcan.ops.definitions import MISTAKES
 from dcan.report import overlays
+from dcan.report.jobs import StageJobs
 from dcan.report.marks import MISTAKE_COLOURS
 from dcan.report.page import render
 from dcan.report.records import (
@@ -42,6 +43,7 @@ from dcan.report.records import (
     VolumeFacts,
 )
 from dcan.report.samples import SampleRow
+from dcan.report.wording import DASH
 
 HOSTILE = (
     "</td></style></title></svg><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -207,6 +209,12 @@ def everything() -> Report:
             Stage("predict", 24, 96, 3 << 20, 75.0, 9_216_000, skipped=3),
             Stage("fuse", 24, failed=("0:8,0:256,0:256", "8:16,0:256,0:256")),
         ),
+        jobs=(
+            StageJobs(
+                "flood", 40, 600.0, 75.0, 61.0, 5 << 20, 3 << 20, "8:16,0:64,0:64", 9.0, 4.0, 2
+            ),
+            StageJobs("survey", 1, 1.5, 1.5),
+        ),
         outputs=(Output("results/fly/em.ome.zarr", "EM and labels, OME-Zarr 0.5"),),
         viewers=("napari results/fly/em.ome.zarr",),
     )
@@ -245,6 +253,7 @@ def hostile() -> Report:
             samples=(replace(training().samples[0], name=h),),
         ),
         stages=(Stage(h, failed=(h,)),),
+        jobs=(StageJobs(h, 1, 1.0, 1.0, slowest=h),),
         outputs=(Output(h, h),),
         viewers=(h,),
     )
@@ -319,6 +328,8 @@ def test_ids_are_unique(page: Page) -> None:
         "Losses of member 2",
         "3.0 MiB 1 min 15 s 0.12",
         "Failed blocks of stage fuse: 2.",
+        "flood 40 1 min 1 s 1 min 15 s 10 min 0 s 3.0 MiB 5.0 MiB 2 4.0 s 9.0 s 8:16,0:64,0:64",
+        f"survey 1 {DASH} 1.5 s 1.5 s {DASH} {DASH} 0 {DASH} {DASH} {DASH}",
         "8:16,0:256,0:256",
         "Sections without tissue: 11.",
         "results/fly/em.ome.zarr",
@@ -338,6 +349,12 @@ def test_ids_are_unique(page: Page) -> None:
 )
 def test_page_shows(page: Page, text: str) -> None:
     assert text in page.text
+
+
+def test_memory_beyond_the_plan_and_failures_stand_out(html: str) -> None:
+    row = re.search(r"flood</th>.*?</tr>", html)
+    assert row
+    assert re.findall(r'class="n bad">(.*?)<', row[0]) == ["5.0 MiB", "2"]
 
 
 def test_every_table_of_metrics_marks_sections_seen_in_training(html: str) -> None:

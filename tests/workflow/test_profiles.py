@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import resource
 from pathlib import Path
 
 import yaml
 
+from dcan.config import load
+from dcan.steps.jobs import all_jobs
 from tests.workflow.conftest import ROOT, Project
 
 
@@ -30,3 +34,26 @@ def test_defaults_hold_only_what_both_profiles_want() -> None:
     assert values["nolock"] is True
     assert values["rerun-incomplete"] is True
     assert not {"executor", "retries", "default-resources", "jobs", "latency-wait"} & set(values)
+
+
+def test_a_declared_teravoxel_is_planned_in_seconds_and_as_dcan_plan_says(tmp_path: Path) -> None:
+    project = Project(
+        tmp_path,
+        base={
+            "volume": {"name": "tera", "source": "phantom", "voxel_size": [50, 4, 4]},
+            "phantom": {"shape": [2500, 20000, 20000]},
+            "model": {"weights": "weights.safetensors"},
+            "segmentation": {"sigma": 1.5, "depth": 8, "w_f": 0.7, "t": 0.3},
+            "labels": {"grow": True},
+        },
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    dry = project.snakemake("-n")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert dry.returncode == 0, dry.stdout + dry.stderr
+    jobs = int(re.findall(r"^total +(\d+)$", dry.stdout + dry.stderr, re.MULTILINE)[-1])
+    assert all_jobs(load(project.config)) + 1 == jobs <= 400, "beside them the target"
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert spent < 10
+    if after.ru_maxrss > before.ru_maxrss:  # of all children so far, the largest
+        assert after.ru_maxrss < 300 * 1024

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 
 import numpy as np
+import pytest
 
+from dcan.steps.watching import standings
+from dcan.steps.workspace import Workspace
 from tests.workflow.conftest import SHAPE, Project
 
 RESULTS = ("p", "fused", "segments")
@@ -55,6 +59,16 @@ def test_verifies_and_runs_a_second_time_without_doing_anything(tiny: Project) -
     assert "everything holds" in verified.stderr
     dry = tiny.snakemake("-n")
     assert dry.returncode == 0
+
+
+def test_status_says_that_all_is_done(tiny: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny.folder)
+    found = list(standings(Workspace.open("volume.yaml"), time.time()))
+    assert {standing.state for standing in found} == {"done"}
+    assert {s.total for s in found if s.stage in ("ingest", "flood", "unite")} == {24}
+    report = (tiny.results / "report.html").read_text()
+    slowest = re.findall(r"<code>([\d:,z-]+)</code></td></tr>", report)
+    assert len(slowest) >= 10, "of each stage that works by blocks or sections"
 
 
 def test_verify_finds_and_heals_a_flipped_bit(tiny: Project) -> None:

@@ -10,7 +10,7 @@ os.environ["PATH"] = os.pathsep.join(
     [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
 )
 
-from dcan.config import STAGES, load, own, planned, searched, trains, write
+from dcan.config import FILLED_BY, STAGES, load, own, planned, searched, trains, write
 from dcan.errors import DcanError
 
 
@@ -39,22 +39,16 @@ except DcanError as error:
 
 ROOT = Path(CONFIG.output) / CONFIG.volume.name
 RESOLVED = str(ROOT / "config.yaml")
-BATCHES = CONFIG.blocks.batches
+BATCHES = CONFIG.batches()
 # asked for by jobs that use the network; set-resources of a profile changes it
 GPUS = 0 if CONFIG.membrane else 1
-PYRAMIDS = {
-    "em": "ingest",
-    "membrane": "predict",
-    "segments": "relabel",
-    "neurites": "unite",
-}
 STAGES_RUN = planned(CONFIG)
 
 
 wildcard_constraints:
     batch=r"\d+",
     member=r"\d+",
-    store="|".join(PYRAMIDS),
+    store="|".join(FILLED_BY),
     stage="|".join(name for name, stage in STAGES.items() if stage.batched),
 
 
@@ -86,12 +80,12 @@ def sealed(wildcards):
 
 def pyramid_after(wildcards):
     """The stage that fills level 0 of a store."""
-    return PYRAMIDS[wildcards.store]
+    return FILLED_BY[wildcards.store]
 
 
 def pyramid_of(wildcards):
     """What must be done before a store's levels are made."""
-    return receipts(PYRAMIDS[wildcards.store])
+    return receipts(FILLED_BY[wildcards.store])
 
 
 def truth_needs():
@@ -129,7 +123,7 @@ def growth_needs():
 def every_receipt():
     """The receipts of all stages: Snakemake makes a lost one again only if it is asked for."""
     stages = [name for name in STAGES_RUN if name not in ("pyramid", "report")]
-    return receipts(*stages, *(f"pyramid_{store}" for store in PYRAMIDS))
+    return receipts(*stages, *(f"pyramid_{store}" for store in FILLED_BY))
 
 
 def log_of(stage):

@@ -1,0 +1,199 @@
+"""How long jobs take: from the benchmarks of a volume that was done, or from shipped figures.
+
+Seconds are those of one core, or of the GPU, for a unit of a stage's work; see `amount`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from dcan.config import Config, load, planned, trains
+from dcan.errors import DcanError
+from dcan.geometry import Triple
+from dcan.storage.logs import of_stage
+from dcan.storage.receipts import Receipt
+
+START = 2.0
+"""Seconds of a core before a job works: Python, libraries, compiled kernels."""
+LEAST = 5.0
+"""Seconds after its start that a job of a record works at least, to say something of its work:
+less is a job that found its blocks done, or is lost in the start."""
+FULL_WIDTH = 64
+STAGES_LOG = "docs/log.md: what the stages cost"
+NETWORK_LOG = "docs/log.md: what the network costs"
+NOT_MEASURED = "568 kFLOP a pixel at 27 TFLOP/s, 40 % of an H100's peak in float32: not measured"
+
+SHIPPED: dict[str, tuple[float, str]] = {
+    **{
+        stage: (seconds, STAGES_LOG)
+        for stage, seconds in {
+            "ingest": 0.010,
+            "copy": 0.012,
+            "drift": 0.029,
+            "flood": 0.031,
+            "merge": 0.007,
+            "fuse": 0.031,
+            "stitch": 0.001,
+            "relabel": 0.013,
+            "grow": 0.020,
+            "settle": 0.001,
+            "overlap": 0.023,
+            "link": 0.004,
+            "unite": 0.036,
+            "pyramid_em": 0.008,
+            "pyramid_membrane": 0.008,
+            "pyramid_segments": 0.016,
+            "pyramid_neurites": 0.013,
+        }.items()
+    },
+    "train": (11.0, "docs/log.md, 2026-11-22: 0.36 s a step of two cores at width 16"),
+    "predict": (9.2, NETWORK_LOG),
+}
+"""Seconds of a core for a unit of work, and where the figure comes from."""
+ON_GPU: dict[str, tuple[float, str]] = {
+    "train": (0.063, f"three times that of prediction; {NOT_MEASURED}"),
+    "predict": (0.021, NOT_MEASURED),
+}
+"""Seconds of a GPU for a unit of work, and where the figure comes from."""
+
+
+def tiles_seen(config: Config, shape: Triple) -> float:
+    """Pixels that the network sees for each of the volume's: tiles with their halo."""
+    tile, halo = config.prediction.tile, config.prediction.halo
+    rows, columns = (-(-n // tile) for n in shape[1:])
+    return rows * columns * (tile + 2 * halo) ** 2 / prod(shape[1:])
+
+
+def amount(stage: str, config: Config, shape: Triple) -> float:
+    """A stage's work over a volume: millions of voxels.
+
+    Of training and prediction, millions of pixels that a network of full width sees; narrower
+    ones count by their width; given weights are as many networks as `training.members`.
+    0: next to nothing, or it follows the labelled sections alone.
+    """
+    width = config.model.width / FULL_WIDTH
+    if stage == "train" and trains(config):
+        given = config.training
+        return given.members * given.steps * given.batch * given.crop**2 / 1e6 * width
+    if stage not in SHIPPED or stage == "train":
+        return 0.0
+    voxels = prod(shape) / 1e6
+    if stage == "predict" and config.membrane is None:
+        seen = tiles_seen(config, shape) * config.prediction.views * config.training.members
+        return voxels * seen * width
+    return voxels
+
+
+def job_count(stage: str, config: Config) -> int:
+    """Jobs that a stage's work is dealt out to, beside the one that vouches for it."""
+    spec = planned(config).get(stage)
+    if stage == "train" and trains(config):
+        return config.training.members
+    return config.batches() if spec and spec.batched else 1
+
+
+def figure(stage: str, config: Config) -> str:
+    """The name of the figure for a stage: copying a given map is not predicting one."""
+    return "copy" if stage == "predict" and config.membrane else stage
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the jobs of a finished volume took for a unit of work, by the name of the figure."""
+
+    folder: Path
+    cpu: Mapping[str, float]
+    gpu: Mapping[str, float]
+
+    @classmethod
+    def read(cls, folder: Path) -> Record:
+        """From the folder `<output>/<name>` of a volume.
+
+        Raises DcanError where there are no benchmarks, or neither configuration nor shape.
+        """
+        if not any((folder / "benchmarks").glob("*.tsv")):
+            raise DcanError(
+                f"--record {folder}: no benchmarks/*.tsv there: give the folder of a volume that "
+                "snakemake has done, <output>/<name>"
+            )
+        config = load(folder / "config.yaml")
+        depth, height, width = Receipt.read(folder / "receipts" / "probe.json").values["shape"]
+        shape: Triple = (depth, height, width)
+        on_gpu = resolved_on_gpu(folder)
+        cpu: dict[str, float] = {}
+        gpu: dict[str, float] = {}
+        for stage in SHIPPED.keys() - {"copy"}:
+            of_gpu = on_gpu and stage in ON_GPU
+            found = gpu if of_gpu else cpu
+            spent = [
+                seconds
+                for clock, cores in _jobs(folder, stage)
+                if (seconds := (clock if of_gpu else cores) - START) >= LEAST
+            ]
+            work = amount(stage, config, shape) / job_count(stage, config)
+            if spent and work:
+                found[figure(stage, config)] = sum(spent) / len(spent) / work
+        return cls(folder, cpu, gpu)
+
+
+def measured(root: Path) -> Record | None:
+    """The record of a volume that has begun; None where no job has been benchmarked yet."""
+    known = (root / "config.yaml").exists() and (root / "receipts" / "probe.json").exists()
+    begun = known and any((root / "benchmarks").glob("*.tsv"))
+    return Record.read(root) if begun else None
+
+
+def resolved_on_gpu(folder: Path) -> bool:
+    """Whether a volume was resolved to be predicted on a GPU."""
+    path = folder / "receipts" / "resolve.json"
+    return path.exists() and Receipt.read(path).values.get("device") == "cuda"
+
+
+def benchmarks(folder: Path, stage: str) -> Iterator[tuple[str, dict[str, float]]]:
+    """Name and figures of each job of a stage, as Snakemake has benchmarked it.
+
+    `s` on the clock, `cpu_time` of all cores, `max_rss` in MiB, what is not a number left out.
+    """
+    for path in of_stage(folder / "benchmarks", stage.replace("_", "-"), "tsv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                yield path.stem, dict(_numbers(row))
+
+
+def _numbers(row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
+    for name, text in row.items():
+        try:
+            yield name, float(text)
+        except (TypeError, ValueError):
+            continue
+
+
+def _jobs(folder: Path, stage: str) -> Iterator[tuple[float, float]]:
+    """Seconds on the clock and of the cores, of each job of a stage."""
+    for _, row in benchmarks(folder, stage):
+        if "s" in row and "cpu_time" in row:
+            yield row["s"], row["cpu_time"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Seconds for a unit of a stage's work, of a GPU or of a core, and where from."""
+
+    seconds: float
+    gpu: bool
+    source: str
+
+
+def rate(stage: str, config: Config, *, gpu: bool, record: Record | None) -> Rate | None:
+    """What a unit of a stage's work takes: by the record, else as shipped; None: not known."""
+    name = figure(stage, config)
+    gpu = gpu and name in ON_GPU
+    measured = (record.gpu if gpu else record.cpu) if record else {}
+    if record and name in measured:
+        return Rate(measured[name], gpu, str(record.folder))
+    found = (ON_GPU if gpu else SHIPPED).get(name)
+    return None if found is None else Rate(found[0], gpu, found[1])

@@ -1,0 +1,132 @@
+"""The jobs of a whole run: how many of each stage, what each asks for, how long it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dcan.config import FILLED_BY, Config, planned, trains
+from dcan.geometry import Grid, Triple
+from dcan.steps.costs import START, Record, amount, job_count, rate
+from dcan.steps.memory import MIB, Load, step_bytes
+from dcan.steps.profile import Profile
+
+THREADS = 2
+"""Of a job of blocks or sections, as its rule has them."""
+ALONE = ("probe", "allocate", "survey", "truth", "resolve", "link", "evaluate", "report")
+"""Stages whose rules have one thread."""
+OF_THE_NETWORK = ("train", "resolve", "calibrate", "predict")
+"""Stages whose jobs ask for a GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The jobs of a stage, all alike: the figures are those of the largest."""
+
+    stage: str
+    jobs: int
+    """Beside them a batched stage has one that seals it, and training one that vouches for it."""
+    blocks: int
+    """Blocks of a job; 0: the stage is not dealt out."""
+    threads: int
+    gpu: bool
+    memory: int | None
+    """MiB that it holds at most; None: next to nothing, or the labelled sections."""
+    seconds: float
+    """On the clock, its start counted."""
+    total: float
+    """Seconds of all of them, of a core, or of a GPU where `gpu` is set."""
+    source: str
+    """Where the time comes from; empty: only the start is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a volume is planned for: its declared or found shape, machine and record."""
+
+    config: Config
+    shape: Triple
+    itemsize: int
+    profile: Profile | None = None
+    record: Record | None = None
+    resolved_on_gpu: bool = False
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the volume."""
+        return len(Grid(self.shape, self.config.blocks.within(self.shape)))
+
+
+def stages(config: Config) -> Iterator[str]:
+    """The stages that run, each store's pyramid by itself."""
+    for stage in planned(config):
+        if stage == "pyramid":
+            yield from (f"pyramid_{store}" for store in FILLED_BY)
+        else:
+            yield stage
+
+
+def all_jobs(config: Config) -> int:
+    """Jobs of a whole run: of each stage, and those that seal batches or vouch for members."""
+    vouching = [name for name, spec in planned(config).items() if spec.batched]
+    vouching += ["train"] if trains(config) else []
+    return sum(job_count(stage, config) for stage in stages(config)) + len(vouching)
+
+
+def jobs_of(setting: Setting) -> list[Jobs]:
+    """The jobs of every stage, in running order."""
+    return [_jobs(setting, stage) for stage in stages(setting.config)]
+
+
+def _jobs(setting: Setting, stage: str) -> Jobs:
+    config = setting.config
+    spec = planned(config).get(stage)
+    batched = spec is not None and spec.batched
+    count = job_count(stage, config)
+    threads, gpu = _threads(setting, stage), _on_gpu(setting, stage)
+    found = rate(stage, config, gpu=gpu, record=setting.record)
+    work = amount(stage, config, setting.shape)
+    total = work * found.seconds if found else 0.0
+    # the largest batch: blocks are dealt out one by one
+    largest = -(-setting.blocks // count) if batched else 0
+    share = largest / setting.blocks if batched else 1 / count
+    held = step_bytes(stage.partition("_")[0], config, _load(setting), threads)
+    return Jobs(
+        stage,
+        count,
+        largest,
+        threads,
+        gpu,
+        None if held is None else -(-held // MIB),
+        START + total * share / (1 if gpu else threads),
+        total,
+        found.source if found and work else "",
+    )
+
+
+def _load(setting: Setting) -> Load:
+    return Load.of(setting.config, setting.shape, setting.itemsize)
+
+
+def _threads(setting: Setting, stage: str) -> int:
+    given = setting.profile.threads_of(stage) if setting.profile else None
+    if given is not None:
+        return given
+    config = setting.config
+    own = {
+        "train": config.training.threads if trains(config) else 1,
+        "predict": config.prediction.threads,
+        "calibrate": config.prediction.threads,
+    }
+    return own.get(stage, 1 if stage in ALONE else THREADS)
+
+
+def _on_gpu(setting: Setting, stage: str) -> bool:
+    """Whether a stage's jobs run on a GPU: as the profile says, or what is resolved or given."""
+    config = setting.config
+    idle = config.membrane or (stage == "train" and not trains(config))
+    if stage not in OF_THE_NETWORK or idle or config.prediction.device == "cpu":
+        return False
+    if setting.profile:
+        return bool(setting.profile.given(stage, "gpu"))
+    return setting.resolved_on_gpu or config.prediction.device == "cuda"

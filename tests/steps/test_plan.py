@@ -1,0 +1,263 @@
+"""What a volume will take: jobs, times by a record or as shipped, other cuts, what is refused."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dcan.cli import main
+from dcan.config import parse, write
+from dcan.config.model import Config
+from dcan.errors import DcanError
+from dcan.steps import costs
+from dcan.steps.costs import SHIPPED, START, Record, amount, rate
+from dcan.steps.cuts import alternatives, check_memory, cut_of
+from dcan.steps.jobs import Jobs, Setting, all_jobs, jobs_of
+from dcan.steps.plan import figures
+from dcan.steps.probe import check_cut, probe
+from dcan.steps.profile import Profile
+from dcan.steps.workspace import Workspace
+from tests.steps.conftest import Make, noise
+
+TERA = (2500, 20000, 20000)
+HEADER = "s\th:m:s\tmax_rss\tcpu_time\n"
+
+
+def config(**sections: Any) -> Config:
+    volume = {"name": "a", "source": "phantom", "voxel_size": [50, 4, 4]}
+    raw = {"volume": volume, "phantom": {"shape": list(TERA)}, "model": {"weights": "w"}}
+    return parse({**raw, **sections}, "the test")
+
+
+def of(setting: Setting, stage: str) -> Jobs:
+    return next(jobs for jobs in jobs_of(setting) if jobs.stage == stage)
+
+
+def profile(folder: Path, **values: Any) -> Profile:
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    return Profile.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("shape", "batches"),
+    [(TERA, 40), ((16, 2048, 2048), 1), ((16 * 64, 2048, 2048), 1), ((16 * 65, 2048, 2048), 2)],
+)
+def test_batches_follow_the_declared_shape_up_to_a_ceiling(
+    shape: tuple[int, int, int], batches: int
+) -> None:
+    made = config(phantom={"shape": list(shape)})
+    assert made.batches() == batches
+    files = {"name": "a", "source": "em.tif", "voxel_size": [50, 4, 4]}
+    assert config(volume={**files, "shape": list(shape)}, phantom=None).batches() == batches
+    assert config(volume=files, phantom=None).batches() == 1, "no shape is declared"
+    assert config(blocks={"batches": 7}, phantom={"shape": list(shape)}).batches() == 7
+
+
+def test_a_declared_shape_is_held_to(make: Make) -> None:
+    with pytest.raises(DcanError, match=r"volume.shape is \[4, 20, 21\].*\[4, 20, 20\]"):
+        probe(make(noise(4, 20, 20), volume={"shape": [4, 20, 21]}))
+    probe(make(noise(4, 20, 20), volume={"shape": [4, 20, 20]}))
+    with pytest.raises(DcanError, match=r"volume.shape is \[1, 2, 3\], but phantom.shape"):
+        config(volume={**config().volume.model_dump(), "shape": [1, 2, 3]})
+
+
+def test_memory_of_the_first_jobs_follows_the_declared_shape() -> None:
+    from dcan.steps.memory import request_mib
+
+    asked = request_mib("merge", Workspace.of(config()), 2)
+    smaller = request_mib("merge", Workspace.of(config(phantom={"shape": [9, 999, 999]})), 2)
+    assert asked is not None
+    assert smaller is not None
+    assert asked > 5 * smaller
+
+
+def test_a_teravoxel_is_a_few_hundred_jobs() -> None:
+    setting = Setting(config(labels={"grow": True}), TERA, 1)
+    assert all_jobs(setting.config) <= 400
+    assert sum(jobs.jobs for jobs in jobs_of(setting)) + 8 == all_jobs(setting.config), "8 seals"
+    found = figures(setting)
+    assert found["blocks"] == 157 * 10 * 10
+    assert found["shards"] == 157 * 20 * 20
+    shards = sum(157 * n * n for n in (20, 10, 5, 3, 2, 1, 1))
+    assert found["files"] == 4 * (shards + 7 + 1) + 5 * found["jobs"]
+
+
+def test_a_job_takes_its_start_and_its_share_on_its_threads() -> None:
+    one, two = (Setting(config(blocks={"batches": n}), TERA, 1) for n in (157, 314))
+    flood = of(one, "flood")
+    seconds, source = SHIPPED["flood"]
+    assert flood.total == pytest.approx(prod(TERA) / 1e6 * seconds)
+    assert flood.source == source
+    assert flood.blocks == 100
+    assert flood.seconds == pytest.approx(START + flood.total / 157 / 2)
+    assert of(two, "flood").seconds - START == pytest.approx((flood.seconds - START) / 2)
+    merge = of(one, "merge")
+    assert merge.seconds == pytest.approx(START + merge.total / 2)
+    assert (merge.blocks, of(two, "merge")) == (0, merge)
+    assert (of(one, "calibrate").source, of(one, "calibrate").seconds) == ("", START)
+
+
+def test_work_of_the_network_is_what_it_sees() -> None:
+    plain = amount("predict", config(), TERA)
+    assert plain == pytest.approx(
+        prod(TERA) / 1e6 * (1152 / 1024) ** 2 * 20 * 1024 * 20 * 1024 / 4e8
+    )
+    assert amount("predict", config(prediction={"views": 8}), TERA) == pytest.approx(8 * plain)
+    half = {"weights": "w", "width": 32}
+    assert amount("predict", config(model=half), TERA) == pytest.approx(plain / 2)
+    copied = config(membrane={"source": "phantom"}, model={})
+    assert amount("predict", copied, TERA) == prod(TERA) / 1e6
+    assert rate("predict", copied, gpu=True, record=None).seconds == SHIPPED["copy"][0]  # type: ignore[union-attr]
+    assert amount("train", config(), TERA) == 0, "weights are given"
+    truth = {"source": "phantom", "kind": "neurites", "sections": "0:12"}
+    trained = config(model={}, truth=truth, training={"steps": 10, "crop": 100 * 8, "batch": 3})
+    assert amount("train", trained, TERA) == pytest.approx(10 * 3 * 0.64)
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> Path:
+    """The folder of a volume of 1000 million voxels in 2 batches, without benchmarks yet."""
+    made = config(
+        phantom={"shape": [10, 10000, 10000]}, blocks={"batches": 2}, output=str(tmp_path)
+    )
+    space = Workspace.of(made)
+    write(made, space.root / "config.yaml")
+    probe(space)
+    (space.root / "benchmarks").mkdir()
+    return space.root
+
+
+def bench(root: Path, job: str, clock: object, cpu: object) -> None:
+    (root / "benchmarks" / f"{job}.tsv").write_text(f"{HEADER}{clock}\tx\t100\t{cpu}\n")
+
+
+def test_a_record_gives_seconds_for_a_unit_of_work(done: Path) -> None:
+    with pytest.raises(DcanError, match=r"--record .*: no benchmarks"):
+        Record.read(done)
+    assert costs.measured(done) is None
+    bench(done, "flood-0", 999, 50 + START)
+    bench(done, "flood-1", 999, 70 + START)
+    bench(done, "merge", 999, START + 1)
+    bench(done, "drift", 999, "NA")
+    record = Record.read(done)
+    assert record.cpu == {"flood": pytest.approx(0.12)}, "too short or unknown tells nothing"
+    assert (costs.measured(done), record.gpu) == (record, {})
+    bench(done, "flood-1", 3, START + 0.5)
+    assert Record.read(done).cpu["flood"] == pytest.approx(0.10), "half of the work, not all"
+    setting = Setting(config(), TERA, 1, record=Record.read(done))
+    assert of(setting, "flood").total == pytest.approx(1e5)
+    assert of(setting, "flood").source == str(done)
+    assert of(setting, "fuse").source == SHIPPED["fuse"][1]
+
+
+def test_a_record_of_a_gpu_counts_the_clock(done: Path) -> None:
+    bench(done, "predict-0", 100 + START, 9999)
+    work = amount("predict", config(), (10, 10000, 10000)) / 2
+    assert Record.read(done).cpu["predict"] == pytest.approx((9999 - START) / work)
+    receipt = json.loads((done / "receipts" / "probe.json").read_text())
+    from dcan.storage.receipts import Receipt
+
+    Receipt("resolve", "f", "f", (), {"device": "cuda"}).write(done / "receipts" / "resolve.json")
+    record = Record.read(done)
+    assert (record.cpu, record.gpu) == ({}, {"predict": pytest.approx(100 / work)})
+    assert receipt["values"]["shape"] == [10, 10000, 10000]
+
+
+def test_other_cuts_are_legal_and_the_own_one_is_first() -> None:
+    setting = Setting(config(prediction={"tile": 512}), TERA, 1)
+    cuts = alternatives(setting)
+    assert (cuts[0].shape, cuts[0].batches) == ((16, 2048, 2048), 40)
+    assert len({(cut.shape, cut.batches) for cut in cuts}) == len(cuts) > 5
+    for cut in cuts:
+        blocks = {"shape": list(cut.shape), "batches": cut.batches}
+        made = config(prediction={"tile": 512}, blocks=blocks)
+        check_cut(made, TERA)
+        assert cut == cut_of(Setting(made, TERA, 1))
+    by_shape = {cut.shape: cut for cut in cuts if cut.batches == 40}
+    small, own, large = (by_shape[16, n, n] for n in (1024, 2048, 4096))
+    assert small.memory < own.memory < large.memory
+    assert (small.read, own.read, large.read) == (4, 2.25, 1.5625)
+
+
+def test_a_profile_gives_threads_resources_and_gpus(tmp_path: Path) -> None:
+    given = profile(
+        tmp_path,
+        **{
+            "set-threads": {"flood": 8, "fuse": "attempt"},
+            "set-resources": {"predict": {"gpu": 1, "mem_mb": 9000}, "train_member": {"gpu": 2}},
+            "default-resources": {"mem_mb": 4000, "runtime": "attempt * 60", "gpu": 1},
+        },
+    )
+    assert (given.threads_of("flood"), given.threads_of("fuse")) == (8, None)
+    assert (given.given("predict", "mem_mb"), given.given("flood", "mem_mb")) == (9000, 4000)
+    assert (given.given("flood", "runtime"), given.given("flood", "gpu")) == (None, 1)
+    assert given.given("train", "gpu") == 2
+    setting = Setting(config(), TERA, 1, given)
+    assert (of(setting, "flood").threads, of(setting, "fuse").threads) == (8, 2)
+    asked = [jobs.stage for jobs in jobs_of(setting) if jobs.gpu]
+    assert asked == ["resolve", "calibrate", "predict"], "nothing is trained"
+    assert not of(Setting(config(), TERA, 1), "predict").gpu
+    assert of(Setting(config(), TERA, 1, resolved_on_gpu=True), "predict").gpu
+    predict = of(setting, "predict")
+    seconds = costs.ON_GPU["predict"][0]
+    assert predict.total == pytest.approx(amount("predict", setting.config, TERA) * seconds)
+    assert predict.seconds == pytest.approx(START + predict.total * 393 / 15700)
+
+
+def test_a_profile_of_another_form_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DcanError, match=r"no config\.yaml there"):
+        Profile.read(tmp_path)
+    with pytest.raises(DcanError, match="mappings"):
+        profile(tmp_path, **{"set-threads": ["flood=8"]})
+
+
+def test_blocks_that_do_not_fit_are_refused_with_the_nearest_that_do(tmp_path: Path) -> None:
+    made = config(prediction={"tile": 512})
+    need = of(Setting(made, TERA, 1), "flood").memory
+    assert need is not None
+    given = profile(tmp_path, **{"set-resources": {"flood": {"mem_mb": need - 1}}})
+    with pytest.raises(DcanError, match=r"flood .* give blocks.shape \[16, 1024, 1024\] or"):
+        check_memory(Setting(made, TERA, 1, given))
+    smaller = config(prediction={"tile": 512}, blocks={"shape": [16, 1024, 1024]})
+    check_memory(Setting(smaller, TERA, 1, given))
+    none = profile(tmp_path, **{"set-resources": {"flood": {"mem_mb": 10}}})
+    with pytest.raises(DcanError, match=rf"profile gives 10: give mem_mb {need}"):
+        check_memory(Setting(made, TERA, 1, none))
+    check_memory(Setting(made, TERA, 1, profile(tmp_path, **{"default-resources": {}})))
+    link = profile(tmp_path, **{"set-resources": {"link": {"mem_mb": 5000}}})
+    with pytest.raises(DcanError, match=r"^volume of shape .*link .* gives 5000: give mem_mb \d"):
+        check_memory(Setting(made, TERA, 1, link))
+
+
+def test_remarks_name_what_could_be_better(tmp_path: Path) -> None:
+    found = figures(Setting(config(blocks={"batches": 50}), (16, 4096, 4096), 1))["remarks"]
+    assert [r for r in found if "46 jobs have nothing to do, give 4" in r]
+    files = {"name": "a", "source": "em.tif", "voxel_size": [50, 4, 4]}
+    undeclared = config(volume=files, phantom=None)
+    (said,) = figures(Setting(undeclared, TERA, 1))["remarks"]
+    assert "set volume.shape to [2500, 20000, 20000], and each has 40" in said
+    given = profile(tmp_path, **{"default-resources": {"runtime": 120}})
+    late = figures(Setting(config(), TERA, 1, given))["remarks"]
+    assert [r for r in late if "a job of drift" in r]
+    assert not [r for r in late if "a job of flood" in r]
+
+
+def test_prints_a_table_and_the_same_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.yaml"
+    write(config(output=str(tmp_path)), path)
+    assert main(["plan", "-c", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["jobs"] == all_jobs(config())
+    assert main(["plan", "-c", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert f"jobs        {found['jobs']}" in said
+    assert all(f"\n{stage['stage']} " in said for stage in found["stages"])
+    assert said.count("[16, 2048, 2048]") >= 3
+    assert not (tmp_path / "a").exists(), "nothing is written"
