@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import ROOT, Project
+from tests.workflow.conftest import ROOT, Project, slurm_profile
 
 CLUSTER = ROOT / "tests" / "slurm" / "cluster.sh"
 
@@ -96,13 +96,9 @@ class SlurmProject(Project):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        text = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
-        for name, value in self.site.items():
-            text, count = re.subn(rf"(?m)^  {name}: \S+", f"  {name}: {value}", text)
-            assert count == 1, name
         profile = self.folder / "profile" / "config.yaml"
         profile.parent.mkdir()
-        profile.write_text(text)
+        profile.write_text(slurm_profile(self.site))
 
     def start(self, *arguments: str, failpoint: str | None = None) -> Run:
         """Start snakemake as a user would, from an environment that knows nothing of ours."""
@@ -117,7 +113,7 @@ class SlurmProject(Project):
                     *(Path(sys.executable).with_name("snakemake"), *arguments),
                     *("--snakefile", ROOT / "Snakefile", "--configfile", self.config),
                     *("--profile", self.folder / "profile", "--cores", "1"),
-                    *("--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10"),
+                    *("--slurm-init-seconds-before-status-checks", "7", "--latency-wait", "10"),
                 ],
                 cwd=self.folder,
                 env=env,
@@ -129,11 +125,10 @@ class SlurmProject(Project):
             )
         )
 
-    def jobs(self, rule: str | None = None) -> list[Job]:
+    def jobs(self) -> list[Job]:
         """The jobs that were submitted from this folder, oldest first."""
         shown = subprocess.run(
             ["scontrol", "-o", "show", "job"], capture_output=True, text=True, check=True
         )
         lines = [x for x in shown.stdout.splitlines() if f" WorkDir={self.folder} " in f"{x} "]
-        found = sorted((Job(line) for line in lines), key=lambda job: int(job["JobId"]))
-        return [job for job in found if rule in (None, job.rule)]
+        return sorted((Job(line) for line in lines), key=lambda job: int(job["JobId"]))
