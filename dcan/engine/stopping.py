@@ -49,7 +49,9 @@ def blocks() -> Iterator[None]:
 
 
 def _stop(number: int, _: FrameType | None) -> None:
-    if number == signal.SIGTERM and not asked():
+    if number == signal.SIGTERM:
+        if asked():
+            return  # on its way: a second one must not interrupt the giving back of a claim
         _asked.set()
         nowhere = os.open(os.devnull, os.O_WRONLY)
         faulthandler.dump_traceback_later(END, exit=True, file=nowhere)

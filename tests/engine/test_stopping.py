@@ -60,7 +60,7 @@ STUCK = """
 
 @pytest.fixture
 def stopped(request: pytest.FixtureRequest) -> Iterator[tuple[list[str], int, float]]:
-    """Lines, exit status and seconds of a process that gets SIGTERM once it has begun."""
+    """Lines, exit status and seconds of a process that gets SIGTERM, twice, once it has begun."""
     process = subprocess.Popen(
         [sys.executable, "-c", START.format(body=request.param)],
         stdout=subprocess.PIPE,
@@ -73,6 +73,8 @@ def stopped(request: pytest.FixtureRequest) -> Iterator[tuple[list[str], int, fl
         while not lines[-1].startswith("begun"):
             lines.append(process.stdout.readline())
         began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
         rest = process.communicate(timeout=30)[0]
         yield ("".join(lines) + rest).splitlines(), process.returncode, time.monotonic() - began
