@@ -54,7 +54,7 @@ write_configuration() {
         cat <<CONF
 $mark
 ClusterName=tests
-SlurmctldHost=$(hostname -s)
+SlurmctldHost=$(hostname -s)(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge

@@ -42,6 +42,16 @@ def configuration():
     return load(path, workflow.config_settings.config)
 
 
+def check_paths():
+    """Refuse what the shell would expand that a path passes on the way to a cluster's job."""
+    given = (workflow.main_snakefile, *workflow.configfiles, CONFIG.output)
+    for path in (*given, Path.cwd()):
+        if ON_CLUSTER and set(str(path)) & set('$`"\\'):
+            refuse(
+                f'{path}: rename it: a shell expands $, `, " and \\ on the way to a job'
+            )
+
+
 try:
     CONFIG = configuration()
 except DcanError as error:
@@ -49,16 +59,7 @@ except DcanError as error:
 
 ROOT = Path(CONFIG.output) / CONFIG.volume.name
 
-for path in (
-    workflow.main_snakefile,
-    *workflow.configfiles,
-    ROOT.absolute(),
-    Path.cwd(),
-):
-    if ON_CLUSTER and set(str(path)) & set('$`"\\'):
-        refuse(
-            f"{path}: on the way to a cluster's job a shell expands $, `, \" and \\: rename it"
-        )
+check_paths()
 
 RESOLVED = str(ROOT / "config.yaml")
 BATCHES = CONFIG.blocks.batches
