@@ -7,12 +7,13 @@ STAMP := $(VENV)/.made-from-lock
 # Numba's compiled kernels and pip's files stay inside the project's own environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test test-slurm check format bench lock clean
 
 help:
 	@echo "make setup   the environment in $(VENV), from requirements.lock"
 	@echo "make demo    a synthetic volume from source to results/demo/report.html"
 	@echo "make test    every check and test"
+	@echo "make test-slurm  runs and drills on a Slurm of virtual nodes; as root, installs Slurm"
 	@echo "make check   formatting, lint, types, layers"
 	@echo "make bench   speed, as ratios against named peers in one run"
 	@echo "make lock    requirements.lock anew from pyproject.toml"
@@ -48,6 +49,9 @@ format: $(STAMP)
 
 test: check
 	pytest --durations=15
+
+test-slurm: $(STAMP)
+	pytest --durations=0 -rs tests/slurm
 
 bench: $(STAMP)
 	python -m benchmarks

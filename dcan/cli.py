@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from dcan import __version__
-from dcan.errors import DcanError
+from dcan.engine.stopping import on_sigterm
+from dcan.errors import DcanError, Stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +205,13 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; 0 when it ended well, 1 when it refused, 2 for wrong arguments."""
+    """Run a verb; 0 when it ended well, 1 when it refused or was stopped, 2 for wrong arguments."""
     args = _parser().parse_args(arguments)
     _start_log(args.log)
     try:
-        return _run(args)
-    except DcanError as error:
+        with on_sigterm():
+            return _run(args)
+    except (DcanError, Stopped) as error:
         logging.getLogger("dcan").error("dcan: error: %s", error)
         return 1
     except BrokenPipeError:

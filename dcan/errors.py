@@ -1,4 +1,4 @@
-"""The errors that a user can act on."""
+"""The errors that a user can act on, and the end that a scheduler asks for."""
 
 
 class DcanError(Exception):
@@ -10,3 +10,10 @@ class DcanError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class Stopped(BaseException):
+    """The end of a process that was told to stop; the command line treats it as a refusal.
+
+    Not an Exception: nothing may take it for a failure of one block or run and go on.
+    """

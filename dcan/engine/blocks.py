@@ -17,6 +17,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from dcan.engine import stopping
 from dcan.engine.heap import keep_freed_memory
 from dcan.errors import DcanError
 
@@ -33,12 +34,12 @@ _here: dict[str, Callable[[Any], Any]] = {}
 
 
 class _NotStarted:
-    """What a task returns that came up after its run had ended."""
+    """What a task returns that came up after its run had ended, or was to."""
 
 
 def _do_here(run_id: str, item: object) -> object:
     work = _here.get(run_id)
-    if work is None:
+    if work is None or stopping.asked():
         return _NotStarted()
     try:
         return work(item)
@@ -124,6 +125,7 @@ def run(
 
     After a failure no item is drawn, and on threads none of those drawn is started. Those
     under way are still yielded; then DcanError names what failed, by its `key` where it has one.
+    After SIGTERM (`stopping.on_sigterm`) it is the same, and Stopped at the end.
     """
     # Imported here because a job without anything to do should not wait a second for it.
     from distributed import as_completed
@@ -134,7 +136,7 @@ def run(
     waiting = iter(items)
     failed: dict[str, BaseException] = {}
     dask = cluster.threads(workers) if scheduler is None else cluster.connected(scheduler)
-    with _named(work) as run_id, dask as client:
+    with _named(work) as run_id, dask as client, stopping.blocks():
         task = partial(_do_here, run_id) if scheduler is None else work
         under_way: dict[Future, T] = {}
 
@@ -152,7 +154,9 @@ def run(
             elif not isinstance(result := future.result(), _NotStarted):
                 yield result
             future.release()
-            if not failed:
+            if not (failed or stopping.asked()):
                 window.update(start(1))
     if failed:
         raise _failure(stage, failed)
+    if stopping.asked():
+        raise stopping.refusal()

@@ -2,8 +2,10 @@
 
 A claim is a small file with host, process, the process's start and the Slurm job, touched
 while its holder lives. A claim whose holder is dead is taken over; one whose holder lives
-makes the second comer leave, naming it. A double execution that slips through is harmless
-all the same: shards are written whole, renamed, with identical bytes.
+makes the second comer leave, naming it. Of a holder on another host nothing but its touches
+is seen: a second comer that sees none stays until the claim is its own. A double execution
+that slips through is harmless all the same: shards are written whole, renamed, with
+identical bytes.
 """
 
 from __future__ import annotations
@@ -92,22 +94,26 @@ def _take(path: Path, what: str, wait: float) -> Holder:
     mine = _self()
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait
-    told = False
+    told, first = False, 0.0
     while True:
         with _alone(path.parent) as now:
             holder = _holder(path)
             if not holder or not _alive(holder, path, now):
                 path.write_text(json.dumps(mine), encoding="utf-8")
                 return mine
+            touched = path.stat().st_mtime
+        first = first or touched
+        far = holder.get("host") != socket.gethostname()
         left = deadline - time.monotonic()
-        if left <= 0:
+        if left <= 0 and not (far and wait and touched == first):
             raise DcanError(
                 f"{_refusal(what, holder)}: wait for it or end it, then give the same command again"
             )
         if not told:
-            _log.info("%s: waiting up to %.0f s", _refusal(what, holder), left)
+            longest = max(left, SILENCE) if far else left
+            _log.info("%s: waiting up to %.0f s", _refusal(what, holder), longest)
             told = True
-        time.sleep(min(left, PAUSE))
+        time.sleep(min(left, PAUSE) if left > 0 else PAUSE)
 
 
 def _release(path: Path, mine: Holder) -> None:
@@ -128,7 +134,8 @@ def claim(path: Path, what: str, wait: float = 20.0) -> Iterator[None]:
     """Hold the claim at `path` for the body; `what` names the work in the refusal.
 
     Raises DcanError when another living process holds it for longer than `wait` seconds, or
-    when the file system refuses.
+    when the file system refuses. A holder on another host that touches nothing meanwhile is
+    waited for up to SILENCE, unless `wait` is 0.
     """
     try:
         mine = _take(path, what, wait)

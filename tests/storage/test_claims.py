@@ -198,6 +198,22 @@ def test_another_host_lives_while_it_touches_its_claim(path: Path) -> None:
         pass
 
 
+def test_a_silent_holder_on_another_host_is_waited_for_until_its_claim_is_free(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "PAUSE", 0.05)
+    monkeypatch.setattr(claims, "SILENCE", 1.5)
+    held(path, host="another-host")
+    began = time.monotonic()
+    with claim(path, "ingest of x", 0.3):
+        assert 1 < time.monotonic() - began < 5
+    held(path, host="another-host")
+    threading.Timer(0.2, os.utime, [path]).start()
+    began = time.monotonic()
+    assert "on another-host" in refused(path, 0.4)
+    assert time.monotonic() - began < 1
+
+
 def test_silence_is_measured_by_the_clock_of_the_file_system(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -56,6 +57,15 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         nested = isinstance(value, dict) and isinstance(found.get(key), dict)
         found[key] = merged(found[key], value) if nested else value
     return found
+
+
+def slurm_profile(site: dict[str, str]) -> str:
+    """The text of the shipped Slurm profile, with other values in its site section."""
+    text = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
+    for name, value in site.items():
+        text, count = re.subn(rf"(?m)^  {name}: \S+", f"  {name}: {value}", text)
+        assert count == 1, name
+    return text
 
 
 @dataclass

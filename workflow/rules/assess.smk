@@ -14,7 +14,6 @@ rule evaluate:
         benchmark_of("evaluate")
     resources:
         mem_mb=mem_mb_network,
-        runtime=runtime,
     params:
         values=parameters("evaluate"),
     shell:
@@ -31,7 +30,6 @@ rule report:
         log_of("report"),
     resources:
         mem_mb=mem_mb_network,
-        runtime=runtime,
     params:
         version=STAGES["report"].version,
     shell:

@@ -10,6 +10,16 @@ os.environ["PATH"] = os.pathsep.join(
     [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
 )
 
+# A rule's command is one call: in the place of the shell, which would die of a job's SIGTERM
+# before the call has ended, and take it along.
+shell.prefix("set -euo pipefail; exec ")
+
+# `jobs` is how many a cluster gets at a time, and of no meaning here.
+ON_CLUSTER = workflow.global_resources["_nodes"].value is not None
+if ON_CLUSTER:
+    # `cores` is of this machine, and would cap the threads of all jobs.
+    workflow.global_resources["_cores"] = None
+
 from dcan.config import FILLED_BY, STAGES, load, own, planned, searched, trains, write
 from dcan.errors import DcanError
 
@@ -32,12 +42,25 @@ def configuration():
     return load(path, workflow.config_settings.config)
 
 
+def check_paths():
+    """Refuse what the shell would expand that a path passes on the way to a cluster's job."""
+    given = (workflow.main_snakefile, *workflow.configfiles, CONFIG.output)
+    for path in (*given, Path.cwd()):
+        if ON_CLUSTER and set(str(path)) & set('$`"\\'):
+            refuse(
+                f'{path}: rename it: a shell expands $, `, " and \\ on the way to a job'
+            )
+
+
 try:
     CONFIG = configuration()
 except DcanError as error:
     refuse(error)
 
 ROOT = Path(CONFIG.output) / CONFIG.volume.name
+
+check_paths()
+
 RESOLVED = str(ROOT / "config.yaml")
 BATCHES = CONFIG.batches()
 # asked for by jobs that use the network; set-resources of a profile changes it
@@ -155,14 +178,15 @@ def source_hints():
 
 
 def mem_mb(stage):
-    """Memory of a job of a stage: what `dcan plan` predicts, doubled with each attempt."""
+    """MiB of a job of a stage: what `dcan plan` predicts, with the two snakemakes that are
+    around it on a cluster (131 each, measured), doubled with each attempt."""
 
     def predicted(wildcards, threads, attempt):
         from dcan.steps.memory import request_mib
         from dcan.steps.workspace import Workspace
 
         asked = request_mib(stage, Workspace.of(CONFIG), threads) or 2000
-        return asked * 2 ** (attempt - 1)
+        return (asked + 300) * 2 ** (attempt - 1)
 
     return predicted
 
@@ -175,16 +199,6 @@ def mem_mb_global(wildcards, attempt):
 def mem_mb_network(wildcards, attempt):
     """Memory of a job that holds the network."""
     return 6000 * 2 ** (attempt - 1)
-
-
-def runtime(wildcards, attempt):
-    """Minutes of a job of blocks."""
-    return 120 * attempt
-
-
-def runtime_train(wildcards, attempt):
-    """Minutes of a training."""
-    return 720 * attempt
 
 
 def name_messages():

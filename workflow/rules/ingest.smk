@@ -11,7 +11,6 @@ rule probe:
         benchmark_of("probe")
     resources:
         mem_mb=mem_mb_global,
-        runtime=runtime,
     params:
         values=parameters("probe"),
         hints=source_hints(),
@@ -31,7 +30,6 @@ rule allocate:
         benchmark_of("allocate")
     resources:
         mem_mb=mem_mb_global,
-        runtime=runtime,
     params:
         values=parameters("allocate"),
     shell:
@@ -51,7 +49,6 @@ rule ingest:
     threads: 2
     resources:
         mem_mb=mem_mb("ingest"),
-        runtime=runtime,
     params:
         values=parameters("ingest"),
         batches=BATCHES,
@@ -70,7 +67,6 @@ rule seal:
         log_of("seal-{stage}"),
     resources:
         mem_mb=mem_mb_global,
-        runtime=runtime,
     shell:
         "dcan seal -c {RESOLVED:q} --stage {wildcards.stage} --log {log:q}"
 
@@ -87,7 +83,6 @@ rule survey:
         benchmark_of("survey")
     resources:
         mem_mb=mem_mb_global,
-        runtime=runtime,
     params:
         values=parameters("survey"),
     shell:
@@ -107,7 +102,6 @@ rule pyramid:
     threads: 2
     resources:
         mem_mb=mem_mb("pyramid"),
-        runtime=runtime,
     params:
         after=pyramid_after,
     shell:

@@ -14,7 +14,6 @@ rule truth:
         benchmark_of("truth")
     resources:
         mem_mb=mem_mb_network,
-        runtime=runtime,
     params:
         values=parameters("truth"),
     shell:
@@ -34,7 +33,6 @@ rule train_member:
     threads: CONFIG.training.threads
     resources:
         mem_mb=mem_mb_network,
-        runtime=runtime_train,
         gpu=GPUS,
     params:
         values=parameters("train"),
@@ -53,7 +51,6 @@ rule weights:
         log_of("weights"),
     resources:
         mem_mb=mem_mb_global,
-        runtime=runtime,
     params:
         weights=str(CONFIG.model.weights),
         members=CONFIG.training.members,
@@ -73,7 +70,6 @@ rule resolve:
         benchmark_of("resolve")
     resources:
         mem_mb=mem_mb_network,
-        runtime=runtime,
         gpu=GPUS,
     params:
         values=parameters("resolve"),
@@ -95,7 +91,6 @@ rule calibrate:
     threads: CONFIG.prediction.threads
     resources:
         mem_mb=mem_mb_network,
-        runtime=runtime,
         gpu=GPUS,
     params:
         values=parameters("calibrate"),

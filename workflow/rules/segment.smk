@@ -15,7 +15,6 @@ rule predict:
     threads: CONFIG.prediction.threads
     resources:
         mem_mb=mem_mb("predict"),
-        runtime=runtime,
         gpu=GPUS,
     params:
         values=parameters("predict"),
@@ -38,7 +37,6 @@ rule drift:
     threads: 2
     resources:
         mem_mb=mem_mb("drift"),
-        runtime=runtime,
     params:
         values=parameters("drift"),
     shell:
@@ -58,7 +56,6 @@ rule flood:
     threads: 2
     resources:
         mem_mb=mem_mb("flood"),
-        runtime=runtime,
     params:
         values=parameters("flood"),
         batches=BATCHES,
@@ -80,7 +77,6 @@ rule merge:
     threads: 2
     resources:
         mem_mb=mem_mb("merge"),
-        runtime=runtime,
     params:
         values=parameters("merge"),
     shell:
@@ -100,7 +96,6 @@ rule fuse:
     threads: 2
     resources:
         mem_mb=mem_mb("fuse"),
-        runtime=runtime,
     params:
         values=parameters("fuse"),
         batches=BATCHES,

@@ -14,7 +14,6 @@ rule stitch:
     threads: 2
     resources:
         mem_mb=mem_mb("stitch"),
-        runtime=runtime,
     params:
         values=parameters("stitch"),
     shell:
@@ -34,7 +33,6 @@ rule relabel:
     threads: 2
     resources:
         mem_mb=mem_mb("relabel"),
-        runtime=runtime,
     params:
         values=parameters("relabel"),
         batches=BATCHES,
@@ -56,7 +54,6 @@ rule grow:
     threads: 2
     resources:
         mem_mb=mem_mb("grow"),
-        runtime=runtime,
     params:
         values=parameters("grow"),
         batches=BATCHES,
@@ -78,7 +75,6 @@ rule settle:
     threads: 2
     resources:
         mem_mb=mem_mb("settle"),
-        runtime=runtime,
     params:
         values=parameters("settle"),
     shell:
@@ -98,7 +94,6 @@ rule overlap:
     threads: 2
     resources:
         mem_mb=mem_mb("overlap"),
-        runtime=runtime,
     params:
         values=parameters("overlap"),
         batches=BATCHES,
@@ -119,7 +114,6 @@ rule link:
         benchmark_of("link")
     resources:
         mem_mb=mem_mb("link"),
-        runtime=runtime,
     params:
         values=parameters("link"),
     shell:
@@ -140,7 +134,6 @@ rule unite:
     threads: 2
     resources:
         mem_mb=mem_mb("unite"),
-        runtime=runtime,
     params:
         values=parameters("unite"),
         batches=BATCHES,

@@ -1,0 +1,134 @@
+"""A Slurm on this machine, and runs of the workflow through it with the Slurm profile."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import ROOT, Project, slurm_profile
+
+CLUSTER = ROOT / "tests" / "slurm" / "cluster.sh"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    if os.geteuid() != 0:
+        pytest.skip("a Slurm of virtual nodes is started as root, and this is another user")
+    subprocess.run([CLUSTER, "up"], check=True, stdin=subprocess.DEVNULL)
+    yield
+    subprocess.run([CLUSTER, "down"], check=True, stdin=subprocess.DEVNULL)
+
+
+def eventually(seen: Callable[[], object], seconds: float, what: str) -> None:
+    """Look until there is something to be seen."""
+    deadline = time.monotonic() + seconds
+    while not seen():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.2)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What Slurm says of a job."""
+
+    text: str
+
+    def __getitem__(self, key: str) -> str:
+        found = re.search(rf"(?:^| ){key}=(\S*)", self.text)
+        assert found, f"{key} is not in {self.text}"
+        return found[1]
+
+    @property
+    def rule(self) -> str:
+        return self["Comment"].removeprefix("rule_").split("_wildcards_")[0]
+
+    @property
+    def gpus(self) -> int:
+        found = re.search(r"TresPerJob=gres:gpu:(\d+)", self.text)
+        return int(found[1]) if found else 0
+
+    @property
+    def seconds_asked(self) -> int:
+        hours, minutes, seconds = map(int, self["TimeLimit"].split(":"))
+        return 3600 * hours + 60 * minutes + seconds
+
+    @property
+    def mib_asked(self) -> int:
+        number, unit = re.fullmatch(r"([\d.]+)([MG])", self["MinMemoryNode"]).groups()  # type: ignore[union-attr]
+        return round(float(number) * (1024 if unit == "G" else 1))
+
+
+@dataclass
+class Run:
+    """A snakemake that is under way."""
+
+    process: subprocess.Popen[str]
+
+    def wait(self, seconds: float) -> tuple[int, str]:
+        """Its exit status and what it said."""
+        try:
+            said = self.process.communicate(timeout=seconds)[0]
+        finally:
+            self.kill()
+        return self.process.returncode, said
+
+    def kill(self) -> None:
+        """SIGKILL to snakemake and what it started here; its jobs know nothing of it."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@dataclass
+class SlurmProject(Project):
+    """A project whose profile is the shipped one with another site section."""
+
+    site: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        profile = self.folder / "profile" / "config.yaml"
+        profile.parent.mkdir()
+        profile.write_text(slurm_profile(self.site))
+
+    def start(self, *arguments: str, failpoint: str | None = None) -> Run:
+        """Start snakemake as a user would, from an environment that knows nothing of ours."""
+        env = {"PATH": "/usr/bin:/bin", "HOME": str(self.folder)}
+        if failpoint:
+            env["DCAN_FAILPOINT"] = failpoint
+        if "PYTHONPATH" in os.environ:  # the code under test is not the installed one
+            env["PYTHONPATH"] = os.environ["PYTHONPATH"]
+        return Run(
+            subprocess.Popen(
+                [
+                    *(Path(sys.executable).with_name("snakemake"), *arguments),
+                    *("--snakefile", ROOT / "Snakefile", "--configfile", self.config),
+                    *("--profile", self.folder / "profile", "--cores", "1"),
+                    *("--slurm-init-seconds-before-status-checks", "7", "--latency-wait", "10"),
+                ],
+                cwd=self.folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        )
+
+    def jobs(self) -> list[Job]:
+        """The jobs that were submitted from this folder, oldest first."""
+        shown = subprocess.run(
+            ["scontrol", "-o", "show", "job"], capture_output=True, text=True, check=True
+        )
+        lines = [x for x in shown.stdout.splitlines() if f" WorkDir={self.folder} " in f"{x} "]
+        return sorted((Job(line) for line in lines), key=lambda job: int(job["JobId"]))

@@ -1,0 +1,270 @@
+"""Whole runs through Slurm, and what goes wrong on a cluster: the result is always the same.
+
+All drills run side by side, on nodes of their own where they harm nodes; each test waits for one.
+A drill takes the blocks of one batch, slowed where it needs the time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from dcan.steps.memory import request_mib
+from dcan.steps.workspace import Workspace
+from tests.slurm.conftest import CLUSTER, Run, SlurmProject, eventually
+from tests.workflow.conftest import Project
+
+BATCH = "results/slow/receipts/ingest/batch-0.json"
+BLOCKS = 64
+SLOW: dict[str, Any] = {
+    "volume": {"name": "slow", "source": "phantom", "voxel_size": [50, 4, 4]},
+    "phantom": {"shape": [4, 512, 512], "seed": 5},
+    "prediction": {"tile": 64, "halo": 64},
+    "blocks": {"shape": [4, 64, 64], "batches": 1},
+    "storage": {"shard": [4, 64, 64]},
+    "output": "results",
+}
+
+
+class Ingest(SlurmProject):
+    """A volume whose next job is the only one of ingest."""
+
+    @property
+    def receipts(self) -> Path:
+        return self.results / "receipts" / "ingest"
+
+    def working(self) -> bool:
+        """Whether the job works on blocks: it holds its claim, and some are done."""
+        lines = [x.read_bytes().count(b"\n") for x in self.receipts.glob("*.journal")]
+        return bool(list(self.receipts.glob("*.claim"))) and sum(lines) > 3
+
+    def begin(self, seconds: float, **other: str) -> Run:
+        """Start a run whose blocks are slow, and wait until its job has done some."""
+        run = self.start(BATCH, failpoint=f"ingest:1:{seconds}", **other)
+        eventually(self.working, 300, "the job works on blocks")
+        return run
+
+    def ends_well(self, run: Run) -> str:
+        """Wait for the run: each block was recorded once, and the volume is that of the source."""
+        status, said = run.wait(400)
+        assert status == 0, said
+        journals = [path.read_text().splitlines()[1:] for path in self.receipts.glob("*.journal")]
+        keys = [json.loads(line.split(" ", 1)[1])["key"] for lines in journals for line in lines]
+        assert len(keys) == len(set(keys)) == BLOCKS
+        assert not list(self.receipts.glob("*.claim"))
+        for verb in (("seal", "--stage", "ingest"), ("verify",)):
+            done = self.dcan(*verb, "-c", str(self.config))
+            assert done.returncode == 0, done.stderr
+        assert self.array("em.ome.zarr/0").tobytes() == EM["wanted"]
+        return said
+
+    def log(self) -> str:
+        """What the job that was started last has logged, a new job with a new log."""
+        path = self.results / "logs" / "ingest-0.log"
+        return path.read_text() if path.exists() else ""
+
+    def done_before(self) -> int:
+        """Blocks that the last job found done."""
+        return int(re.findall(r"done, (\d+) were done before", self.log())[-1])
+
+
+EM: dict[str, bytes] = {}
+"""The voxels of the volume of the drills, from a run without Slurm."""
+
+
+def a_failed_job_is_tried_again_with_more_memory_and_time(project: Ingest) -> None:
+    # The operation is reached once: fewer are left for the second attempt.
+    said = project.ends_well(project.start(BATCH, failpoint="ingest:170"))
+    assert "Trying to restart" in said
+    first, second = project.jobs()
+    assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED")
+    resolved = Workspace.open(project.results / "config.yaml")
+    predicted = request_mib("ingest", resolved, 4)
+    assert first.mib_asked == 300 + (predicted or 0)
+    assert second.mib_asked == 2 * first.mib_asked
+    assert (first.seconds_asked, second.seconds_asked) == (300, 600)
+
+
+def a_cancelled_job_is_noticed_and_tried_again(project: Ingest) -> None:
+    run = project.begin(0.15)
+    (job,) = project.jobs()
+    subprocess.run(["scancel", job["JobId"]], check=True)
+    said = project.ends_well(run)
+    assert f"'{job['JobId']}' failed, SLURM status is: 'CANCELLED'" in said
+    assert [job["JobState"] for job in project.jobs()] == ["CANCELLED", "COMPLETED"]
+
+
+def a_job_at_its_time_limit_ends_by_itself_and_another_goes_on(project: Ingest) -> None:
+    run = project.start(BATCH, failpoint="ingest:1:0.9")
+    eventually(lambda: "stopped by SIGTERM" in project.log(), 400, "the job is told to stop")
+    first_log, ended = project.log(), time.monotonic()
+    eventually(lambda: project.jobs()[0]["JobState"] != "RUNNING", 20, "the job ends")
+    assert time.monotonic() - ended < 20
+    (slurm_log,) = project.folder.glob(".snakemake/slurm_logs/**/*.log")
+    told = re.search(r"STEP .* CANCELLED AT (\S+) \*\*\*", slurm_log.read_text())
+    last = re.search(r"(?m)^(\S+ \S+),\d+ ERROR dcan: error: stopped by SIGTERM", first_log)
+    assert told
+    assert last
+    took = datetime.fromisoformat(last[1]) - datetime.fromisoformat(told[1])
+    assert 0 <= took.total_seconds() < 20
+    project.ends_well(run)
+    first, second = project.jobs()
+    assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED")
+    assert (first.seconds_asked, second.seconds_asked) == (120, 240)
+    assert project.done_before() > 0
+
+
+def a_preempted_job_is_put_back_in_the_queue_and_goes_on(project: Ingest) -> None:
+    run = project.begin(0.25)
+    urgent = ["sbatch", "-p", "urgent", "-n", "4", "-t", "1", "-o", "/dev/null"]
+    subprocess.run([*urgent, "--wrap", "sleep 2"], check=True, cwd="/")
+    eventually(lambda: project.jobs()[0]["Restarts"] == "1", 200, "the job is preempted")
+    project.ends_well(run)
+    (job,) = project.jobs()
+    assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1")
+    assert project.done_before() > 0
+
+
+def a_node_that_dies_costs_the_blocks_under_way(project: Ingest) -> None:
+    run = project.begin(0.25)
+    (job,) = project.jobs()
+    node = job["NodeList"]
+    kill_node(node, job["JobId"])
+    eventually(lambda: project.jobs()[0]["Restarts"] == "1", 200, "the job is started again")
+    project.ends_well(run)
+    (job,) = project.jobs()
+    assert job["JobState"] == "COMPLETED"
+    assert job["NodeList"] != node
+    assert project.done_before() > 0
+    subprocess.run([CLUSTER, "node", node], check=True)
+
+
+def kill_node(node: str, job: str) -> None:
+    """SIGKILL to the daemon of a node and all that runs below the steps of a job there."""
+    doomed = []
+    for process in psutil.process_iter(["name", "cmdline"]):
+        line = " ".join(process.info["cmdline"] or ())
+        if line == f"slurmd -N {node}" or line.startswith(f"slurmstepd: [{job}."):
+            doomed += [process, *process.children(recursive=True)]
+    assert len(doomed) > 4
+    for process in doomed:
+        process.kill()
+
+
+def a_second_run_is_refused_and_one_after_a_kill_waits_for_the_jobs(project: Ingest) -> None:
+    first = project.begin(0.1)
+    (job,) = project.jobs()
+    claim = json.loads(next(project.receipts.glob("*.claim")).read_text())
+    holder = psutil.Process(claim["pid"])
+    holder.suspend()
+    # more than `cores` of the machine that submits, which is 1, and what this machine has
+    assert job["NumCPUs"] == "4"
+    command = holder.cmdline()
+    assert int(command[command.index("--workers") + 1]) == min(4, os.cpu_count() or 1)
+    status, said = project.start(BATCH, "--retries", "0").wait(400)
+    assert status == 1, said
+    named = f"process {holder.pid} on {claim['host']}, Slurm job {job['JobId']}"
+    assert f"dcan: error: ingest of slow, batch-0-of-1 is being worked on by {named}" in said
+    first.kill()
+    assert project.jobs()[0]["JobState"] == "RUNNING"
+    (project.results / "logs" / "ingest-0.log").unlink()
+    third = project.start(BATCH)
+    eventually(lambda: f"by {named}: waiting up to" in project.log(), 300, "the third run waits")
+    holder.resume()
+    project.ends_well(third)
+    assert project.jobs()[0]["JobState"] == "COMPLETED"
+    assert project.done_before() == BLOCKS
+
+
+def a_cluster_without_gpus_is_asked_for_none(project: Ingest) -> None:
+    status, said = project.start("results/slow/receipts/resolve.json").wait(400)
+    assert status == 0, said
+    (job,) = project.jobs()
+    assert job["Partition"] == "cpu"
+    assert job.gpus == 0
+
+
+def a_whole_run_is_that_of_one_machine(folder: Path) -> None:
+    over = {"blocks": {"batches": 2}, "evaluation": {"sections": "12:16"}}
+    project = SlurmProject(folder / "by 'several' nodes", over)
+    run = project.start()
+    alone = Project(folder / "alone", over | {"blocks": {"batches": 1}})
+    done = alone.snakemake()
+    assert done.returncode == 0, done.stdout + done.stderr
+    status, said = run.wait(1500)
+    assert status == 0, said
+    assert project.outputs() == alone.outputs()
+    assert project.dcan("verify", "-c", str(project.config)).returncode == 0
+    jobs = project.jobs()
+    assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    network = {"resolve", "train_member", "calibrate", "predict"}
+    assert {job.rule for job in jobs if job.gpus == 1} == network
+    assert {job["Partition"] for job in jobs if job.rule in network} == {"gpu"}
+    assert {job["Partition"] for job in jobs if job.rule not in network} == {"cpu"}
+    assert {job["NodeList"] for job in jobs} >= {"c1", "c2"}
+
+
+DRILLS: dict[str, tuple[Callable[[Ingest], None], dict[str, str]]] = {
+    drill.__name__: (drill, site)
+    for drill, site in (
+        (a_job_at_its_time_limit_ends_by_itself_and_another_goes_on, {"minutes": "2"}),
+        (a_second_run_is_refused_and_one_after_a_kill_waits_for_the_jobs, {"minutes": "30"}),
+        (a_node_that_dies_costs_the_blocks_under_way, {"partition": "dying"}),
+        (a_preempted_job_is_put_back_in_the_queue_and_goes_on, {"partition": "spare"}),
+        (a_failed_job_is_tried_again_with_more_memory_and_time, {}),
+        (a_cancelled_job_is_noticed_and_tried_again, {}),
+        (a_cluster_without_gpus_is_asked_for_none, {}),
+    )
+}
+
+
+ORDER = ["whole", *DRILLS]
+"""The longest first."""
+
+
+@pytest.fixture(scope="session")
+def drills(
+    cluster: None, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[dict[str, Future[None]]]:
+    """All drills that are to be tested under way, a few at a time."""
+    asked = [item.callspec.params["name"] for item in request.session.items]  # type: ignore[attr-defined]
+    folder = tmp_path_factory.mktemp("slurm")
+    probed = Project(folder / "probed", {}, SLOW)
+    for verb in ("probe", "allocate"):
+        done = probed.dcan(verb, "-c", "volume.yaml")
+        assert done.returncode == 0, done.stderr
+    ingested = Project(folder / "ingested", {}, SLOW)
+    shutil.copytree(probed.results, ingested.results)
+    done = ingested.dcan("ingest", "-c", "volume.yaml")
+    assert done.returncode == 0, done.stderr
+    EM["wanted"] = ingested.array("em.ome.zarr/0").tobytes()
+
+    def begin(name: str) -> None:
+        if name == "whole":
+            return a_whole_run_is_that_of_one_machine(folder)
+        drill, site = DRILLS[name]
+        project = Ingest(folder / name, {}, SLOW, {"gpus": "0", "minutes": "5"} | site)
+        shutil.copytree(probed.results, project.results)
+        return drill(project)
+
+    with ThreadPoolExecutor(4) as pool:
+        yield {name: pool.submit(begin, name) for name in sorted(asked, key=ORDER.index)}
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", ORDER)
+def test_on_a_cluster(drills: dict[str, Future[None]], name: str) -> None:
+    drills[name].result(1700)
