@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yte
+
 from dcan.config.reading import read
 from dcan.errors import DcanError
 
@@ -30,7 +32,7 @@ class Profile:
         path = folder / "config.yaml"
         if not path.is_file():
             raise DcanError(f"--profile {folder}: no config.yaml there: give a profile's folder")
-        found = read(path)
+        found = _evaluated(path)
         parts = [
             found.get(key, {}) for key in ("set-threads", "set-resources", "default-resources")
         ]
@@ -50,6 +52,22 @@ class Profile:
         own = self.resources.get(_rule(stage))
         value = own.get(resource) if isinstance(own, Mapping) else None
         return _whole(self.default.get(resource) if value is None else value)
+
+
+def _evaluated(path: Path) -> Mapping[str, Any]:
+    """A profile as Snakemake reads it, which works out its expressions: it is code of the site's.
+
+    Raises DcanError, one line: it cannot be read, or an expression fails.
+    """
+    plain = read(path)
+    if not plain.get("__use_yte__"):
+        return plain
+    try:
+        found: Mapping[str, Any] = yte.process_yaml(path.read_text("utf-8"), require_use_yte=True)
+    except Exception as error:  # whatever an expression raises
+        why = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise DcanError(f"--profile {path.parent}: {why[0]}: mend config.yaml") from None
+    return found
 
 
 def _rule(stage: str) -> str:

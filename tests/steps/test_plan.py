@@ -24,6 +24,8 @@ from dcan.steps.profile import Profile
 from dcan.steps.workspace import Workspace
 from tests.steps.conftest import Make, noise
 
+ROOT = Path(__file__).parents[2]
+
 TERA = (2500, 20000, 20000)
 HEADER = "s\th:m:s\tmax_rss\tcpu_time\n"
 
@@ -207,6 +209,20 @@ def test_a_profile_gives_threads_resources_and_gpus(tmp_path: Path) -> None:
     seconds = costs.ON_GPU["predict"][0]
     assert predict.total == pytest.approx(amount("predict", setting.config, TERA) * seconds)
     assert predict.seconds == pytest.approx(START + predict.total * 393 / 15700)
+
+
+def test_the_shipped_slurm_profile_is_worked_out(tmp_path: Path) -> None:
+    shipped = Profile.read(ROOT / "profiles" / "slurm")
+    assert (shipped.threads_of("flood"), shipped.threads_of("predict")) == (4, None)
+    text = (ROOT / "profiles" / "slurm" / "config.yaml").read_text("utf-8")
+    (tmp_path / "config.yaml").write_text(
+        text.replace("cpus: 4 ", "cpus: 9 ").replace("gpus: 1", "gpus: 0")
+    )
+    site = Profile.read(tmp_path)
+    assert (site.threads_of("flood"), site.given("predict", "gpu")) == (9, 0)
+    (tmp_path / "config.yaml").write_text(text.replace("attempts - 1", "attempts / 0"))
+    with pytest.raises(DcanError, match=r"--profile .*: .*mend config.yaml"):
+        Profile.read(tmp_path)
 
 
 def test_a_profile_of_another_form_is_one_line(tmp_path: Path) -> None:
