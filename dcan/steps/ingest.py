@@ -71,16 +71,14 @@ def _check_gaps(space: Workspace, counts: dict[int, Histogram]) -> None:
 
 
 def _of_tissue(space: Workspace, z: int) -> Histogram:
-    """The histogram of the pixels of a section that the mask holds, read by bands of rows."""
+    """The histogram of the pixels of a section that the mask holds, read by chunks."""
     store = Store(space.root, "em.ome.zarr/0")
-    _, height, width = store.shape
-    rows = store.layout.chunk[1]
     total = np.zeros(1 << (8 * store.dtype.itemsize), np.int64)
-    for band in Grid((1, height, width), (1, rows, width)):
-        box = band.section(z)
+    for box in store.chunks(Box.whole(store.shape).section(z)):
         inside = tissue(space, box)
         if inside is not None and inside.any():
-            total += histogram(store.read(box)[inside])
+            voxels = store.read(box)
+            total += histogram(voxels if inside.all() else voxels[inside])
     return total
 
 
