@@ -15,16 +15,19 @@ from dcan.errors import DcanError
 from dcan.geometry import Box
 from dcan.net.normalise import histogram, section_table
 from dcan.net.predict import predict_section
+from dcan.ops import calibration as ops
 from dcan.ops import contingency, phantom
+from dcan.ops.calibration import SearchGrid
 from dcan.ops.metrics import volume_scores
 from dcan.ops.tally import Tally
 from dcan.ops.targets import NEURITE, UNKNOWN, target
 from dcan.report.wording import count
 from dcan.steps import assess
-from dcan.steps.calibrate import calibrate
+from dcan.steps.calibrate import THRESHOLDS, WEIGHTS, calibrate
 from dcan.steps.drift import pairs
 from dcan.steps.experiment import experiment
 from dcan.steps.ingest import section_histogram, survey
+from dcan.steps.pictures import overlays
 from dcan.steps.predict import predict
 from dcan.steps.probe import NEURITES, allocate, probe
 from dcan.steps.report import report
@@ -148,6 +151,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
             truth=labels(folder),
             training=TRAINING,
             model={"width": 2},
+            segmentation={"sigma": 1, "depth": 8},
             prediction={"tile": 16, "halo": 64, "threads": 1},
         )
     )
@@ -245,7 +249,23 @@ def test_pixels_without_tissue_teach_nothing(learned: Workspace) -> None:
         assert (membrane[~tissue] == 255).all()
         assert (membrane[tissue] < 255).any()
     calibrate(learned)
-    assert len(json.loads((learned.root / "calibration.json").read_text())["sections"]) == 2
+    found = json.loads((learned.root / "calibration.json").read_text())["surface"]
+    grid = SearchGrid((1.0,), (8.0,), WEIGHTS, THRESHOLDS, (25,))
+    wanted = ops.calibrate(kept.maps, kept.truths, grid, tissues=kept.tissues)
+    assert [row[4] for row in found] == [score.rand_error for score in wanted.surface]
+    everywhere = ops.calibrate(kept.maps, kept.truths, grid)
+    assert wanted.surface != everywhere.surface
+    changed = learned.receipt("truth").fingerprint != learned.fingerprint("truth")
+    assert changed, "another mask would teach otherwise"
+
+
+def test_folds_are_cut_of_the_sections_that_have_tissue(make: Make, tmp_path: Path) -> None:
+    given = labels(tmp_path, validation=None)
+    space = masked(make, tmp_path, truth=given, training={"folds": 2, "members": 2})
+    survey(ingested(space))
+    truth(space)
+    (found,) = space.receipt("truth").values["volumes"]
+    assert (found["sections"], found["folds"]) == ([0, 1, 3, 4], [0, 0, 1, 1])
 
 
 @pytest.mark.parametrize(
@@ -349,6 +369,9 @@ def test_the_report_says_what_was_left_out(scored: Any) -> None:
     without = (~tissue[[5, 6]]).sum()
     assert f"The metrics leave out {count(int(without))} pixels" in page
     assert "Sections without tissue: 2, 4." in page
+    for one in overlays(space, json.loads((space.root / "metrics.json").read_text())):
+        assert one.mistakes is not None
+        assert not one.mistakes[~tissue[one.section]].any()
 
 
 def test_evaluation_without_tissue_is_refused(scored: Any) -> None:
