@@ -69,11 +69,7 @@ class HeldOut:
     def __init__(self, space: Workspace, truth: Truth, evaluation: Evaluation) -> None:
         self._space = space
         self._truth, self._labels = truth, opened(space.config, "truth")
-        self.sections = [
-            z
-            for z in bounds(evaluation.sections)
-            if z not in space.missing and not empty(space, self.box(z))
-        ]
+        self.sections = [z for z in bounds(evaluation.sections) if not empty(space, self.box(z))]
         if not self.sections:
             raise DcanError(
                 f'evaluation.sections is "{evaluation.sections}", and volume.mask leaves no '

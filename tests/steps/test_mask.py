@@ -274,6 +274,7 @@ def test_folds_are_cut_of_the_sections_that_have_tissue(make: Make, tmp_path: Pa
         ([3, 4], 1, "no tissue in the labels of the sections to validate on"),
         ([0, 1, 2], 1, "no tissue in the labels of the sections to train on"),
         ([0, 1, 2, 4], 2, "no tissue in the labels of the sections to make 2 folds of"),
+        ([0, 1, 2, 3, 4], 1, "no tissue in the labels of the sections to validate on"),
     ],
 )
 def test_a_split_without_tissue_is_refused(
@@ -340,6 +341,12 @@ def test_pixels_without_tissue_are_in_no_metric(scored: Any) -> None:
     found = json.loads((space.root / "metrics.json").read_text())
     assert found["sections"] == [5, 6], "section 4 is empty"
     assert found["without_tissue"] == (~tissue[[5, 6]]).sum()
+    config = space.config
+    assert config.truth
+    assert config.evaluation
+    held = assess.HeldOut(space, config.truth, config.evaluation)
+    for values in held.maps(5, assess.fusion_of(space)).values():
+        assert not values[~tissue[5]].any()
     tally = Tally((0.0,))
     neurites = Store(space.root, NEURITES).read(Box.whole(ids.shape))
     segments = Store(space.root, "em.ome.zarr/labels/segments/0").read(Box.whole(ids.shape))
@@ -374,11 +381,15 @@ def test_the_report_says_what_was_left_out(scored: Any) -> None:
         assert not one.mistakes[~tissue[one.section]].any()
 
 
-def test_evaluation_without_tissue_is_refused(scored: Any) -> None:
-    space, _, _ = scored
-    plain = space.config.model_dump(mode="json") | {"evaluation": {"sections": "4:5"}}
+@pytest.mark.parametrize(("rows", "sections"), [(64, "4:5"), (10, "5:7")])
+def test_evaluation_without_tissue_is_refused(
+    scored: Any, tmp_path: Path, rows: int, sections: str
+) -> None:
+    space, ids, _ = scored
+    plain = space.config.model_dump(mode="json") | {"evaluation": {"sections": sections}}
+    plain["truth"]["source"] = saved(tmp_path / "crop.npy", ids[:, :rows])
     other = Workspace.of(parse(plain, "test"))
     assert other.config.truth
     assert other.config.evaluation
-    with pytest.raises(DcanError, match=r'"4:5", and volume.mask leaves no tissue'):
+    with pytest.raises(DcanError, match=rf'"{sections}", and volume.mask leaves no tissue'):
         assess.HeldOut(other, other.config.truth, other.config.evaluation)
