@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from functools import partial
-from itertools import product
+from itertools import product, starmap
 from math import sqrt
 from typing import Any, NamedTuple, Protocol
 
@@ -110,7 +110,8 @@ def calibrate(
     """
     grid = SearchGrid(*(tuple(sorted(set(axis))) for axis in astuple(grid)))
     _check(maps, truths, grid)
-    sections = map(_Section, maps, truths, tissues or [None] * len(maps))
+    each_tissue = [None] * len(maps) if tissues is None else tissues
+    sections = starmap(_Section, zip(maps, truths, each_tissue, strict=True))
     tallies = list(each(partial(_tally, grid), sections))
     bare = replace(grid, sigma=(0.0,), depth=(0.0,), w_f=(0,))
     membrane = _scores([tally[None] for tally in tallies], bare)
