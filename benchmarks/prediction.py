@@ -25,6 +25,7 @@ from dcan.net.model import Architecture
 from dcan.net.networks import build, initialise, reach
 from dcan.ops import phantom
 from dcan.steps import ingest, predict, probe
+from dcan.steps.mask import tissue_tiles
 from dcan.steps.resolve import predictor, ready, resolve
 from dcan.steps.sealing import seal
 from dcan.steps.train import weights
@@ -94,7 +95,7 @@ class Prediction:
     def windows(self) -> list[Any]:
         """What the network sees of the whole volume, in memory."""
         whole = Box.whole(self.space.shape)
-        return [seen for _, seen in predict._windows(self.space, whole)]
+        return [seen for _, seen in predict._windows(self.space, tissue_tiles(self.space, whole))]
 
     def side(self, architecture: Architecture, **changed: str) -> Callable[[Any], object]:
         """One window through a network, by another backend or in another precision."""

@@ -38,7 +38,7 @@ VERBS = {
     "probe": Verb("probe:probe", "config", "Look at the sources; refuse what cannot work."),
     "allocate": Verb("probe:allocate", "config", "Write the metadata of the volume's stores."),
     "ingest": Verb("ingest:ingest", "config part workers", "Copy blocks into the EM store."),
-    "survey": Verb("ingest:survey", "config", "Sum histograms; refuse undeclared gaps."),
+    "survey": Verb("ingest:survey", "config workers", "Sum histograms; refuse undeclared gaps."),
     "pyramid": Verb("ingest:pyramid", "config store after workers", "Make a store's levels."),
     "truth": Verb("truth:truth", "config", "Bring the labelled sections together."),
     "train-member": Verb("train:train_member", "config member gpus", "Train one network."),

@@ -86,6 +86,8 @@ def _agree_on_membrane(config: Config) -> None:
 
 def _agree_on_phantom(config: Config) -> None:
     """What the phantom's shape says about sections is known before it is made."""
+    if config.volume.mask is not None and _place(config.volume.mask) == PHANTOM:
+        raise ValueError("volume.mask is phantom, which is tissue throughout: name a file, or null")
     named = [config.volume.source, *([config.truth.source] if config.truth else [])]
     named += [config.membrane.source] if config.membrane else []
     for volume in config.training.volumes or []:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from dcan.config.model import Config
@@ -10,15 +11,18 @@ FUSION = ("sigma", "depth", "w_f", "t")
 LINKS = ("iou", "containment", "beside")
 
 
-def validation_pairs(config: Config) -> dict[int, list[tuple[int, int]]]:
+def validation_pairs(
+    config: Config, held: Mapping[int, Sequence[int]] | None = None
+) -> dict[int, list[tuple[int, int]]]:
     """Pairs of sections to calibrate on that links may join, by the number of the training volume.
 
-    Of volumes whose truth holds neurites in 3-D: sections with tissue, at most
+    `held`: the sections of each, ascending, where a mask leaves fewer than the configuration
+    names. Of volumes whose truth holds neurites in 3-D: sections with tissue, at most
     `linking.bridge` missing ones between. Volumes without such a pair are left out.
     """
     found = {}
     for number, volume in enumerate(config.trained_on()):
-        present = config.kept_back(volume)
+        present = config.kept_back(volume) if held is None else held.get(number, [])
         pairs = [(a, b) for a, b in pairwise(present) if b - a <= config.linking.bridge + 1]
         if volume.truth.kind == "neurites" and pairs:
             found[number] = pairs

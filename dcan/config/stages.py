@@ -27,7 +27,7 @@ class Stage:
     chosen: tuple[str, ...] = ()
     """Values of the calibration."""
     sources: tuple[str, ...] = ()
-    """Sources it reads: `volume`, `truth`, `training`, `membrane`."""
+    """Sources it reads: `volume`, `mask`, `truth`, `training`, `membrane`."""
     batched: bool = False
     """Whether its blocks are dealt out to jobs."""
 
@@ -36,20 +36,14 @@ STAGES: dict[str, Stage] = {
     "probe": Stage(
         version=1,
         keys=(
-            *("volume.source", "volume.shape", "volume.missing", "phantom", "truth"),
-            *(
-                "training.volumes",
-                "evaluation",
-                "blocks.shape",
-                "storage.shard",
-                "prediction.tile",
-                "membrane",
-            ),
+            *("volume.source", "volume.shape", "volume.missing", "volume.mask", "phantom"),
+            *("truth", "training.volumes", "evaluation", "membrane"),
+            *("blocks.shape", "storage.shard", "prediction.tile"),
         ),
     ),
     "allocate": Stage(version=3, after=("probe",), keys=("volume.voxel_size", "storage.shard")),
     "ingest": Stage(version=1, sources=("volume",), batched=True),
-    "survey": Stage(version=1, after=("ingest",), keys=("volume.missing",)),
+    "survey": Stage(version=1, after=("ingest",), keys=("volume.missing",), sources=("mask",)),
     "truth": Stage(
         version=2,
         keys=("truth", "training.volumes", "training.folds", "volume.missing"),
@@ -83,6 +77,7 @@ STAGES: dict[str, Stage] = {
         version=1,
         after=("survey", "train", "resolve"),
         keys=("prediction.tile", "prediction.halo", "prediction.views"),
+        sources=("mask",),
         batched=True,
     ),
     "drift": Stage(
@@ -96,10 +91,18 @@ STAGES: dict[str, Stage] = {
         batched=True,
     ),
     "merge": Stage(version=1, after=("flood",), chosen=("depth",)),
-    "fuse": Stage(version=2, after=("merge",), chosen=("sigma", "w_f", "t"), batched=True),
+    "fuse": Stage(
+        version=2,
+        after=("merge",),
+        chosen=("sigma", "w_f", "t"),
+        sources=("mask",),
+        batched=True,
+    ),
     "stitch": Stage(version=1, after=("fuse",), keys=("segmentation.min_size",)),
     "relabel": Stage(version=1, after=("stitch",), keys=("labels.compact",), batched=True),
-    "grow": Stage(version=1, after=("relabel",), chosen=("sigma",), batched=True),
+    "grow": Stage(
+        version=1, after=("relabel",), chosen=("sigma",), sources=("mask",), batched=True
+    ),
     "settle": Stage(version=1, after=("grow",)),
     "overlap": Stage(version=1, after=("relabel", "drift"), keys=("linking.bridge",), batched=True),
     "link": Stage(
@@ -109,7 +112,11 @@ STAGES: dict[str, Stage] = {
         chosen=("iou", "containment", "beside"),
     ),
     "unite": Stage(
-        version=1, after=("relabel", "settle", "link"), keys=("labels.grow",), batched=True
+        version=1,
+        after=("relabel", "settle", "link"),
+        keys=("labels.grow",),
+        sources=("mask",),
+        batched=True,
     ),
     "pyramid": Stage(version=1),
     "evaluate": Stage(
@@ -117,7 +124,7 @@ STAGES: dict[str, Stage] = {
         after=("predict", "relabel", "unite"),
         keys=("truth", "evaluation", "volume.missing"),
         chosen=("sigma", "depth", "w_f", "t"),
-        sources=("truth",),
+        sources=("truth", "mask"),
     ),
     "report": Stage(version=4, after=("evaluate", "calibrate", "train", "link")),
 }
@@ -136,7 +143,11 @@ ON_A_GIVEN_MAP: dict[str, Stage] = {
         sources=("membrane",),
     ),
     "predict": Stage(
-        version=1, after=("survey",), keys=("membrane.white",), sources=("membrane",), batched=True
+        version=1,
+        after=("survey",),
+        keys=("membrane.white",),
+        sources=("membrane", "mask"),
+        batched=True,
     ),
 }
 """Stages that read a given membrane map, as they are where there is one."""

@@ -41,6 +41,9 @@ class Volume(Strict):
     """Declared, so that jobs are planned before the source is opened; the probe holds it to it."""
     missing: Missing = []
     """Sections without tissue: membrane 255, segments 0, bridged when neurites are linked."""
+    mask: Source | None = None
+    """Where there is tissue: bool or unsigned integers, 0 is none; as fine as the volume, or
+    coarser along y and x by a whole number."""
 
 
 class Phantom(Strict):

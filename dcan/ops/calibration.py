@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from functools import partial
-from itertools import product
+from itertools import product, starmap
 from math import sqrt
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from dcan.errors import DcanError
 from dcan.ops.frames import Frame, Mask, Membrane
-from dcan.ops.fusion import components, contour, inside_table
+from dcan.ops.fusion import components, contour, inside_table, pixels_inside
 from dcan.ops.merging import merge
 from dcan.ops.metrics import foreground_counts, rand_error
 from dcan.ops.partition import total
@@ -80,13 +80,26 @@ class Calibration:
     remarks: tuple[str, ...]
 
 
+class _Section(NamedTuple):
+    """One labelled section, as `calibrate` has it."""
+
+    membrane: Membrane
+    truth: Truth
+    tissue: Mask | None
+
+
 def calibrate(
-    maps: Sequence[Membrane], truths: Sequence[Truth], grid: SearchGrid, each: Each = map
+    maps: Sequence[Membrane],
+    truths: Sequence[Truth],
+    grid: SearchGrid,
+    each: Each = map,
+    tissues: Sequence[Mask | None] | None = None,
 ) -> Calibration:
     """Try every choice of `grid` on labelled sections; the least Rand error is the best.
 
     `maps`: uint8 (y, x), 255 = membrane; `truths`: integer labels of the same shapes,
-    0 = membrane. AB, B and A are summed over the sections. Ties go to the smaller sigma, the
+    0 = membrane; `tissues`: as of `dcan.ops.sections.segment`, None: tissue everywhere in all of
+    them. AB, B and A are summed over the sections. Ties go to the smaller sigma, the
     smaller depth, the w_f nearest to 700, the t nearest to 300, the smaller min_size, then
     the smaller w_f and t. Basins and saddles of a map are found once for all depths, w_f and
     t, choices that share an inside table are evaluated once, and `each` has one section in hand.
@@ -97,7 +110,9 @@ def calibrate(
     """
     grid = SearchGrid(*(tuple(sorted(set(axis))) for axis in astuple(grid)))
     _check(maps, truths, grid)
-    tallies = list(each(partial(_tally, grid), zip(maps, truths, strict=True)))
+    each_tissue = [None] * len(maps) if tissues is None else tissues
+    sections = starmap(_Section, zip(maps, truths, each_tissue, strict=True))
+    tallies = list(each(partial(_tally, grid), sections))
     bare = replace(grid, sigma=(0.0,), depth=(0.0,), w_f=(0,))
     membrane = _scores([tally[None] for tally in tallies], bare)
     surface = []
@@ -121,13 +136,13 @@ def _check(maps: Sequence[Membrane], truths: Sequence[Truth], grid: SearchGrid) 
         raise DcanError("the truth has no pixel above 0: calibrate on sections with labels")
 
 
-def _tally(grid: SearchGrid, section: tuple[Membrane, Truth]) -> Tally:
+def _tally(grid: SearchGrid, section: _Section) -> Tally:
     """The counts of one section for every choice of `grid`."""
-    membrane, truth = section
+    membrane = section.membrane
     tables = _tables(grid)
     nowhere = np.zeros(membrane.shape, np.bool_)
     alone = {
-        key: _counts(table, grid.min_size, nowhere, membrane, truth)
+        key: _counts(table, grid.min_size, nowhere, section)
         for key, table in _tables(replace(grid, w_f=(0,))).items()
     }
     found: Tally = {None: alone}
@@ -137,7 +152,7 @@ def _tally(grid: SearchGrid, section: tuple[Membrane, Truth]) -> Tally:
         for depth in grid.depth:
             edge = contour(descent, merge([flood], depth_levels(depth)))
             found[sigma, depth] = {
-                key: alone.get(key) or _counts(table, grid.min_size, edge, membrane, truth)
+                key: alone.get(key) or _counts(table, grid.min_size, edge, section)
                 for key, table in tables.items()
             }
     return found
@@ -149,11 +164,10 @@ def _tables(grid: SearchGrid) -> dict[bytes, Mask]:
     return {table.tobytes(): table for table in every}
 
 
-def _counts(
-    inside: Mask, min_sizes: Sequence[int], edge: Mask, membrane: Membrane, truth: Truth
-) -> list[Counts]:
+def _counts(inside: Mask, min_sizes: Sequence[int], edge: Mask, section: _Section) -> list[Counts]:
     """AB, B and A of one section for each of `min_sizes`."""
-    labels, sizes, _ = components(inside[edge.view(np.uint8), membrane])
+    membrane, truth, tissue = section
+    labels, sizes, _ = components(pixels_inside(edge, membrane, inside, tissue))
     numbers = np.arange(len(sizes) + 1, dtype=np.uint32)
     found = []
     for min_size in min_sizes:

@@ -71,28 +71,50 @@ def fused_map(membrane: Membrane, contour: Mask, w_f: int) -> npt.NDArray[np.flo
 
 
 def fuse(
-    levels: Levels, membrane: Membrane, frame: Frame, regions: Regions, inside: Mask
+    levels: Levels,
+    membrane: Membrane,
+    frame: Frame,
+    regions: Regions,
+    inside: Mask,
+    tissue: Mask | None = None,
 ) -> FusedSection:
     """Contour, inside and local segments of a block.
 
     `levels`: uint16, exact on `frame.window`. `membrane`: uint8 on the core. `regions`: at
-    least the terminals of its `Flood`. `inside`: `inside_table`. Segments are 4-connected. Raises
-    ValueError for another shape or a missing key.
+    least the terminals of its `Flood`. `inside`: `inside_table`. `tissue`: bool on the core, where
+    a pixel may be inside; None: everywhere. Segments are 4-connected. Raises ValueError for
+    another shape or a missing key.
     """
-    return label(contour(descend(levels, frame), regions), membrane, frame, inside)
+    return label(contour(descend(levels, frame), regions), membrane, frame, inside, tissue)
 
 
-def label(edge: Mask, membrane: Membrane, frame: Frame, inside: Mask) -> FusedSection:
+def label(
+    edge: Mask, membrane: Membrane, frame: Frame, inside: Mask, tissue: Mask | None = None
+) -> FusedSection:
     """The part of `fuse` that follows the contour `edge`: bool on the core."""
     frame.check(edge, frame.core, "contour")
     frame.check(membrane, frame.core, "membrane")
-    within = _within(edge, membrane, inside)
+    within = pixels_inside(edge, membrane, inside, tissue)
     labels, sizes, first = components(within)
     y, x = np.divmod(first, labels.shape[1])
     _, y0, x0 = frame.core.start
     faces = Faces(labels[0].copy(), labels[-1].copy(), labels[:, 0].copy(), labels[:, -1].copy())
     pixels = ((y + y0) * frame.width + (x + x0)).astype(np.uint64)
     return FusedSection(edge, within, labels, sizes, pixels, faces)
+
+
+def pixels_inside(edge: Mask, membrane: Membrane, inside: Mask, tissue: Mask | None = None) -> Mask:
+    """Which pixels are inside a segment: bool (y, x); arguments as of `fuse` and `label`.
+
+    Without tissue a pixel is outside, whatever its membrane: w_f > 1 - t lets 255 in. Raises
+    ValueError for tissue of another shape.
+    """
+    within: Mask = _within(edge, membrane, inside)
+    if tissue is None:
+        return within
+    if tissue.shape != within.shape:
+        raise ValueError(f"tissue has shape {tissue.shape}, the membrane {within.shape}")
+    return within & tissue
 
 
 def contour(descent: Descent, regions: Regions) -> Mask:

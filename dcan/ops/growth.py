@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from dcan.ops.frames import Core, Frame, Levels, Numbers, Pixels
+from dcan.ops.frames import Core, Frame, Levels, Mask, Numbers, Pixels
 from dcan.ops.stitching import Names
 from dcan.ops.watershed import LARGEST, OUTSIDE, core_of
 
@@ -36,16 +36,20 @@ class RimGrowth:
     names: Names
 
 
-def grow(levels: Levels, labels: Names, frame: Frame, ring: Names) -> Names:
+def grow(
+    levels: Levels, labels: Names, frame: Frame, ring: Names, tissue: Mask | None = None
+) -> Names:
     """The labels of a block, grown: uint64 (y, x) of the core.
 
     `levels`: uint16, exact on `frame.window`. `labels`: uint64 on the core, 0 none; one that is
     there stays. `ring`: uint64, what each pixel of `frame.ring` grows to, in its order; see
     `settle`. From a pixel without a label the path goes to the smallest 4-neighbour by
     (level, index) while that is smaller; the first labelled pixel on it gives the label, and
-    a path that ends at a minimum without one gives 0. Raises ValueError for other shapes.
+    a path that ends at a minimum without one gives 0. `tissue`: bool on the core, None:
+    everywhere; a path that comes to a pixel without it ends there, with 0. Raises ValueError for
+    other shapes.
     """
-    padded, known, ends = _prepared(levels, labels, frame)
+    padded, known, ends = _prepared(levels, labels, frame, tissue)
     if len(ring) != len(frame.ring):
         raise ValueError(f"{len(ring)} names for a ring of {len(frame.ring)} pixels")
     known.ravel()[_places(frame.ring, frame)] = ring
@@ -53,9 +57,11 @@ def grow(levels: Levels, labels: Names, frame: Frame, ring: Names) -> Names:
     return grown
 
 
-def rim_growth(levels: Levels, labels: Names, frame: Frame) -> RimGrowth:
+def rim_growth(
+    levels: Levels, labels: Names, frame: Frame, tissue: Mask | None = None
+) -> RimGrowth:
     """What the rim of a block grows to, as far as the block knows; arguments as of `grow`."""
-    padded, known, ends = _prepared(levels, labels, frame)
+    padded, known, ends = _prepared(levels, labels, frame, tissue)
     rim = frame.rim
     last = _ends(padded, known, ends, _places(rim, frame))
     y, x = np.divmod(last, padded.shape[1])
@@ -106,10 +112,13 @@ def _find(rim: Pixels, pixels: Pixels) -> Indices:
     return places.astype(np.int64)
 
 
-def _prepared(levels: Levels, labels: Names, frame: Frame) -> tuple[Levels, Names, Numbers]:
+def _prepared(
+    levels: Levels, labels: Names, frame: Frame, tissue: Mask | None
+) -> tuple[Levels, Names, Numbers]:
     """Levels and labels on the window grown by one pixel; where paths end, as far as known.
 
-    Ends are flat indices, 0 not known: a path that comes to the ring ends there.
+    Ends are flat indices, 0 not known: a path that comes to the ring ends there, and so does one
+    that comes to a pixel of the core without tissue.
     """
     frame.check(levels, frame.window, "levels")
     frame.check(labels, frame.core, "labels")
@@ -124,6 +133,12 @@ def _prepared(levels: Levels, labels: Names, frame: Frame) -> tuple[Levels, Name
     ends = np.zeros(padded.shape, np.int32)
     ring = _places(frame.ring, frame)
     ends.ravel()[ring] = ring
+    if tissue is not None:
+        frame.check(tissue, frame.core, "tissue")
+        without = np.zeros(padded.shape, np.bool_)
+        without[y0:y1, x0:x1] = ~tissue
+        outside = np.flatnonzero(without)
+        ends.ravel()[outside] = outside
     return padded, known, ends
 
 

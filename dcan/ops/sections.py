@@ -46,8 +46,11 @@ class SegmentedSection:
     segments: Segments
 
 
-def segment(membrane: Membrane, fusion: Fusion) -> SegmentedSection:
+def segment(membrane: Membrane, fusion: Fusion, tissue: Mask | None = None) -> SegmentedSection:
     """Watershed fusion of one section: `membrane` uint8 (y, x), 255 = membrane.
+
+    `tissue`: bool (y, x), where segments may be; None: everywhere. The membrane is taken as it
+    is: 255 where there is no tissue is for the caller to see to.
 
     Raises DcanError for a parameter out of its range.
     """
@@ -56,7 +59,7 @@ def segment(membrane: Membrane, fusion: Fusion) -> SegmentedSection:
     descent = descend(levels, frame)
     regions = merge([tables(descent)], depth_levels(fusion.depth))
     inside = inside_table(fusion.w_f, fusion.t)
-    fused = label(contour(descent, regions), membrane, frame, inside)
+    fused = label(contour(descent, regions), membrane, frame, inside, tissue)
     (names,), segments = stitch([BlockSegments.of(fused, frame)], fusion.min_size, 0)
     return SegmentedSection(
         levels=levels,
@@ -68,7 +71,7 @@ def segment(membrane: Membrane, fusion: Fusion) -> SegmentedSection:
     )
 
 
-def grown(section: SegmentedSection) -> Names:
+def grown(section: SegmentedSection, tissue: Mask | None = None) -> Names:
     """The labels of a section, grown: uint64 (y, x); see `dcan.ops.growth`."""
     whole = Frame.whole(*section.labels.shape)
-    return grow(section.levels, section.labels, whole, np.empty(0, np.uint64))
+    return grow(section.levels, section.labels, whole, np.empty(0, np.uint64), tissue)

@@ -118,9 +118,15 @@ class Tally:
         self._mistakes = np.zeros((len(self._low), len(Mistake)), np.int64)
 
     def measure(
-        self, truth: NDArray[np.uint8] | NDArray[np.bool_], proposal: NDArray[np.float32]
+        self,
+        truth: NDArray[np.uint8] | NDArray[np.bool_],
+        proposal: NDArray[np.float32],
+        tissue: NDArray[np.bool_] | None = None,
     ) -> Measured:
         """What a section adds: arrays (y, x), else as of `score_stack`. Changes nothing.
+
+        `tissue`: bool (y, x), None: everywhere. A pixel without it is membrane in both for the
+        objects and for warping, and is in no count.
 
         Raises
         ------
@@ -129,14 +135,17 @@ class Tally:
         """
         _check(truth, proposal)
         on = truth != 0
+        if tissue is not None:
+            on, proposal = on & tissue, np.where(tissue, proposal, np.float32(0))
+        pixels = slice(None) if tissue is None else tissue
         objects = ndimage.label(on)[0]
         # np.float64 makes NumPy compare in double; a Python float would be rounded to float32
         masks = (proposal > np.float64(t) for t in self._thresholds)
         found = (mistakes(on, proposal, t).reshape(-1) for t in self._low)
         kinds = [np.bincount(kind, minlength=len(Mistake)) for kind in found]
         return Measured(
-            on.size,
-            tuple(_overlap(on, objects, mask) for mask in masks),
+            on[pixels].size,
+            tuple(_overlap(on, objects, mask, pixels) for mask in masks),
             np.array(kinds, np.int64).reshape(self._mistakes.shape),
         )
 
@@ -169,10 +178,14 @@ class Tally:
 
 
 def _overlap(
-    truth: NDArray[np.bool_], objects: NDArray[np.int32], proposal: NDArray[np.bool_]
+    truth: NDArray[np.bool_],
+    objects: NDArray[np.int32],
+    proposal: NDArray[np.bool_],
+    pixels: slice | NDArray[np.bool_],
 ) -> Overlap:
     proposed = ndimage.label(proposal)[0]
-    table, thinned = count(objects, proposed), count(objects, thin(proposed))
+    known = objects[pixels]
+    table, thinned = count(known, proposed[pixels]), count(known, thin(proposed)[pixels])
     both, found, true = map(np.count_nonzero, (truth & proposal, proposal, truth))
     return Overlap(
         Agreement(int(both), int(found), int(true)),

@@ -106,6 +106,7 @@ class Metrics:
     marked wherever a number stands. `definitions` holds a sentence for each metric that has a
     value. `curves` are Rand errors over the threshold, by the key of the map. `mistakes` are
     pixels by the key of the result and of `MISTAKES`, at its best threshold for warping.
+    `without_tissue` are pixels of the sections that are in no metric.
 
     Raises: ValueError for a value whose metric has no definition.
     """
@@ -117,6 +118,7 @@ class Metrics:
     neurites: NeuriteScores | Absent
     curves: Mapping[str, Curve]
     mistakes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    without_tissue: int = 0
 
     def __post_init__(self) -> None:
         shown = {key for row in self.scores.values() for key in MAP_METRICS if getattr(row, key)}
@@ -282,8 +284,10 @@ class Linking:
 class Stage:
     """What a stage of the workflow did. None: not known.
 
-    `failed` names blocks by their box's key; `skipped` counts those that were already done.
-    `voxels`, where given, are those it worked through in `seconds` of wall time.
+    `blocks` are those it did, `skipped` those without tissue, for which it did nothing; `failed`
+    names blocks by their box's key. `tiles` are those the network was asked for, `tiles_skipped`
+    those without tissue. `voxels`, where given, are those it worked through in `seconds` of wall
+    time.
     """
 
     name: str
@@ -294,6 +298,8 @@ class Stage:
     voxels: int | None = None
     skipped: int = 0
     failed: tuple[str, ...] = ()
+    tiles: int | None = None
+    tiles_skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

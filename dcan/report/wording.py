@@ -104,6 +104,11 @@ def cautions(report: Report) -> list[str]:
         seen := set(report.metrics.evaluated) & set(report.metrics.seen)
     ):
         found.append(f"The metrics include sections seen in training: {ranges(seen)}.")
+    if isinstance(report.metrics, Metrics) and (without := report.metrics.without_tissue):
+        found.append(
+            f"The metrics leave out {count(without)} pixels of the evaluated sections, which have "
+            "no tissue by volume.mask."
+        )
     if isinstance(report.calibration, Calibration):
         found.extend(f"Calibration: {warning}" for warning in report.calibration.warnings)
     if report.volume.missing:

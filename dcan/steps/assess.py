@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcan.config.model import Evaluation, Truth, bounds
+from dcan.errors import DcanError
 from dcan.geometry import Box
 from dcan.ops import contingency
 from dcan.ops.definitions import DEFINITIONS, HEADLINES
+from dcan.ops.frames import Mask
 from dcan.ops.fusion import fused_map
 from dcan.ops.metrics import THRESHOLDS, StackScores, Tally
 from dcan.ops.sections import Fusion, segment
 from dcan.ops.targets import NEURITE, objects, target
+from dcan.steps.mask import empty, section_tissue
 from dcan.steps.score_volume import record_of
 from dcan.steps.segment import thousandths
 from dcan.steps.sources import opened
@@ -58,12 +61,20 @@ def fusion_of(space: Workspace) -> Fusion:
 
 
 class HeldOut:
-    """The evaluated sections: truth and results of one section at a time, on the truth's box."""
+    """The evaluated sections: truth and results of one section at a time, on the truth's box.
+
+    Those that have tissue there. Raises DcanError when none has.
+    """
 
     def __init__(self, space: Workspace, truth: Truth, evaluation: Evaluation) -> None:
+        self._space = space
         self._truth, self._labels = truth, opened(space.config, "truth")
-        self.sections = [z for z in bounds(evaluation.sections) if z not in space.missing]
-        self._root = space.root
+        self.sections = [z for z in bounds(evaluation.sections) if not empty(space, self.box(z))]
+        if not self.sections:
+            raise DcanError(
+                f'evaluation.sections is "{evaluation.sections}", and volume.mask leaves no '
+                "tissue in their labels: name others, or set evaluation to null"
+            )
 
     def box(self, z: int) -> Box:
         """Where the truth of a section lies in the volume."""
@@ -71,11 +82,18 @@ class HeldOut:
         _, height, width = self._labels.shape
         return Box((z, y, x), (z + 1, y + height, x + width))
 
+    def tissue(self, z: int) -> Mask | None:
+        """Where there is tissue: bool (y, x); None: everywhere."""
+        return section_tissue(self._space, self.box(z))
+
     def labels(self, z: int) -> Array:
-        """The truth as given: (y, x)."""
+        """The truth as given: (y, x); 0 where there is no tissue."""
         _, height, width = self._labels.shape
         row = z - self._truth.offset[0]
         labels: Array = self._labels.read(Box((row, 0, 0), (row + 1, height, width)))[0]
+        tissue = self.tissue(z)
+        if tissue is not None:
+            labels[~tissue] = 0
         return labels
 
     def neurite(self, z: int) -> NDArray[np.bool_]:
@@ -89,16 +107,16 @@ class HeldOut:
 
     def read(self, store: str, z: int) -> Array:
         """The same place in a store."""
-        found: Array = Store(self._root, store).read(self.box(z))[0]
+        found: Array = Store(self._space.root, store).read(self.box(z))[0]
         return found
 
     def maps(self, z: int, fusion: Fusion) -> dict[str, NDArray[np.float32]]:
         """What is scored of a section, by the keys of `MAPS`: 0..1, high = neurite."""
-        membrane = self.read("membrane.ome.zarr/0", z)
-        contour = segment(membrane, fusion).contour
+        membrane, tissue = self.read("membrane.ome.zarr/0", z), self.tissue(z)
+        fused = np.float32(1) - fused_map(membrane, segment(membrane, fusion).contour, fusion.w_f)
         return {
             "p": neurite_map(membrane),
-            "fused": np.float32(1) - fused_map(membrane, contour, fusion.w_f),
+            "fused": fused if tissue is None else np.where(tissue, fused, np.float32(0)),
             "segments": (self.read("em.ome.zarr/labels/segments/0", z) > 0).astype(np.float32),
         }
 
@@ -113,9 +131,9 @@ def _scores(held: HeldOut, fusion: Fusion) -> dict[str, StackScores]:
     tallies = {name: Tally(thresholds) for name, thresholds in MAPS.items()}
     progress = Progress("evaluate: sections", len(held.sections))
     for number, z in enumerate(held.sections, 1):
-        truth = held.neurite(z)
+        truth, tissue = held.neurite(z), held.tissue(z)
         for name, found in held.maps(z, fusion).items():
-            tallies[name].add(tallies[name].measure(truth, found))
+            tallies[name].add(tallies[name].measure(truth, found, tissue))
         progress(number)
     return {name: tally.scores() for name, tally in tallies.items()}
 
@@ -150,8 +168,15 @@ def _metrics(space: Workspace, truth: Truth, evaluation: Evaluation) -> dict[str
         _log.warning("evaluate: the network saw sections %s in training", seen)
     record["sections"] = held.sections
     record["seen_in_training"] = seen
+    if space.config.volume.mask is not None:
+        record["without_tissue"] = sum(_without(held.tissue(z)) for z in held.sections)
     record["definitions"] = DEFINITIONS
     return record
+
+
+def _without(tissue: Mask | None) -> int:
+    """Pixels of a section that are in no metric."""
+    return 0 if tissue is None else int(np.count_nonzero(~tissue))
 
 
 def evaluate(space: Workspace) -> None:

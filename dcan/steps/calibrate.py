@@ -117,6 +117,7 @@ def _search(
         validation.truths,
         grid,
         lambda work, sections: over(work, list(sections), workers),
+        validation.tissues,
     )
     best = found.best.fusion
     return {

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dcan.config import LINKS, searched, validation_pairs
 from dcan.geometry import Box
 from dcan.ops.drift import coarse, shift
+from dcan.ops.frames import Mask, Membrane
 from dcan.ops.link_search import DEFAULT, LinkGrid, Stack, search, stack
 from dcan.ops.linking import NEVER, Linking
 from dcan.ops.sections import Fusion, segment
@@ -27,6 +28,8 @@ BESIDES = (0, 1, 2, 4)  # sections
 
 Key = tuple[int, int]
 """The number of a training volume, and a section of it."""
+Mapped = tuple[Membrane, Mask | None]
+"""Its membrane map, and where it has tissue."""
 
 
 def linking_of(chosen: dict[str, Any]) -> Linking:
@@ -65,37 +68,43 @@ def _grid(fixed: dict[str, Any]) -> LinkGrid:
     )
 
 
-def _truth(space: Workspace, number: int, z: int) -> NDArray[Any]:
-    """The ids of one section of a training volume, on the box of its labels."""
+def _truth(space: Workspace, number: int, z: int, tissue: Mask | None) -> NDArray[Any]:
+    """The ids of one section of a training volume, on the box of its labels; 0 without tissue."""
     own = space.config.training.volumes is None
     labels = opened(space.config, "truth" if own else f"training.{number}.truth")
     _, height, width = labels.shape
     row = z - space.config.trained_on()[number].truth.offset[0]
     found: NDArray[Any] = labels.read(Box((row, 0, 0), (row + 1, height, width)))[0]
-    return found
+    return found if tissue is None else np.where(tissue, found, 0)
 
 
-def _stacks(space: Workspace, by_key: dict[Key, NDArray[np.uint8]], fusion: Fusion) -> list[Stack]:
+def _stacks(space: Workspace, by_key: dict[Key, Mapped], fusion: Fusion) -> list[Stack]:
     """The segments and truth of every training volume that has neurites in 3-D."""
     bound = space.config.linking.drift // FACTOR
     found = []
-    for number, pairs in validation_pairs(space.config).items():
+    held = {number: [z for volume, z in by_key if volume == number] for number, _ in by_key}
+    for number, pairs in validation_pairs(space.config, held).items():
         sections = sorted({z for pair in pairs for z in pair})
-        level = {z: coarse(by_key[number, z], FACTOR) for z in sections}
+        level = {z: coarse(by_key[number, z][0], FACTOR) for z in sections}
         moved = {}
         for a, b in pairs:
             dy, dx = shift(level[a], level[b], bound)
             moved[a, b] = (dy * FACTOR, dx * FACTOR)
-        segmented = {z: segment(by_key[number, z], fusion) for z in sections}
-        found.append(stack(segmented, {z: _truth(space, number, z) for z in sections}, moved))
+        segmented, truths = {}, {}
+        for z in sections:
+            membrane, tissue = by_key[number, z]
+            segmented[z] = segment(membrane, fusion, tissue)
+            truths[z] = _truth(space, number, z, tissue)
+        found.append(stack(segmented, truths, moved))
     return found
 
 
 def search_links(space: Workspace, validation: Validation, fusion: Fusion) -> dict[str, Any]:
     """The values with the least adapted Rand error, that of every choice, and remarks."""
     keys = [(section.volume, section.z) for section in validation.sections]
-    maps = dict(zip(keys, validation.maps, strict=True))
-    found = search(_stacks(space, maps, fusion), _grid(given_links(space)))
+    maps = zip(validation.maps, validation.tissues, strict=True)
+    by_key = dict(zip(keys, maps, strict=True))
+    found = search(_stacks(space, by_key, fusion), _grid(given_links(space)))
     return {
         "chosen": plain(found.best.linking),
         "adapted_rand_error": found.best.adapted_rand_error,

@@ -54,6 +54,11 @@ def experiment(file: str, *, held_out: bool = False) -> str:
     """
     found, runs = load_experiment(file)
     every = [config for seeds in runs.values() for config in seeds.values()]
+    if any(config.volume.mask is not None for config in every):
+        raise DcanError(
+            "the base of the experiment has a volume.mask, which experiments do not look at: set "
+            "it to null there"
+        )
     if held_out:
         for config in every:
             _scored(config)

@@ -11,6 +11,7 @@ from dcan.geometry import Box
 from dcan.ops.frames import Frame
 from dcan.ops.growth import RimGrowth, grow, rim_growth, settle
 from dcan.ops.stitching import Names
+from dcan.steps.mask import section_tissue
 from dcan.steps.probe import SEGMENTS
 from dcan.steps.segment import SectionUnit, column, levels_of, membrane_of, present_in, table_of
 from dcan.steps.vouching import check_inputs, do_batch, do_units, working
@@ -27,7 +28,8 @@ def _grow_block(space: Workspace, sigma: float, pack: Pack, box: Box) -> Entry:
     arrays: dict[str, Names] = {}
     for z in present_in(space, box):
         levels = levels_of(membrane(z), read, frame, sigma)
-        found = rim_growth(levels, segments.read(box.section(z))[0], frame)
+        section = box.section(z)
+        found = rim_growth(levels, segments.read(section)[0], frame, section_tissue(space, section))
         arrays[f"{z}.ends"], arrays[f"{z}.names"] = found.ends, found.names
     return Entry(box.key, (), pack.append(arrays), {"voxels": box.size})
 
@@ -77,4 +79,5 @@ class Growth:
         frame = Frame(box, space.shape)
         levels = levels_of(membrane(z), read, frame, sigma)
         found = read_table(space.root, self._tables[f"z{z}"], f"{box.key}.")
-        return grow(levels, segments, frame, found["ring"].astype(np.uint64))
+        tissue = section_tissue(space, box.section(z))
+        return grow(levels, segments, frame, found["ring"].astype(np.uint64), tissue)

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcan.engine.blocks import over
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid
 from dcan.net.normalise import histogram
+from dcan.steps.mask import tissue
 from dcan.steps.probe import STORES
-from dcan.steps.sources import place_of
-from dcan.steps.vouching import check_inputs, do_batch, do_units, vouch, working
+from dcan.steps.sources import kept_open
+from dcan.steps.vouching import Progress, check_inputs, do_batch, do_units, vouch, working
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage.pyramids import coarsen, finer
 from dcan.storage.receipts import Entry, Ledger
-from dcan.storage.sources import Source, SourceSpec, open_source
 from dcan.storage.tables import Pack, read_table
 from dcan.storage.volumes import Store
 
 Histogram = NDArray[np.int64]
 
 
-@lru_cache(maxsize=4)
-def _opened(place: SourceSpec) -> Source:
-    """One open source for all blocks of this process."""
-    return open_source(place, "image")
-
-
 def _ingest_block(space: Workspace, pack: Pack, box: Box) -> Entry:
-    voxels = _opened(place_of(space.config, "volume")[0]).read(box)
+    voxels = kept_open(space.config, "volume").read(box)
     objects = Store(space.root, "em.ome.zarr/0").write(box, voxels)
     tables: dict[str, NDArray[Any]] = {}
     for z, section in zip(range(box.start[0], box.stop[0]), voxels, strict=True):
@@ -67,18 +62,43 @@ def histograms(space: Workspace) -> dict[int, Histogram]:
 def _check_gaps(space: Workspace, counts: dict[int, Histogram]) -> None:
     empty = [z for z, c in counts.items() if np.count_nonzero(c) == 1 and z not in space.missing]
     if empty and space.shape[1] * space.shape[2] > 1:
-        missing = sorted({*space.missing, *empty})
+        missing = sorted({*space.config.volume.missing, *empty})
+        where = "everywhere" if space.config.volume.mask is None else "all over its mask"
         raise DcanError(
-            f"section {empty[0]} has one intensity everywhere, so it holds no tissue, and is not "
+            f"section {empty[0]} has one intensity {where}, so it holds no tissue, and is not "
             f"declared: restore it in the source, or set volume.missing to {missing}"
         )
 
 
-def survey(space: Workspace) -> None:
-    """Sum the histograms of each section; refuse gaps that were not declared."""
+def _of_tissue(space: Workspace, z: int) -> Histogram:
+    """The histogram of the pixels of a section that the mask holds, read by chunks."""
+    store = Store(space.root, "em.ome.zarr/0")
+    total = np.zeros(1 << (8 * store.dtype.itemsize), np.int64)
+    for box in store.chunks(Box.whole(store.shape).section(z)):
+        inside = tissue(space, box)
+        if inside is not None and inside.any():
+            voxels = store.read(box)
+            total += histogram(voxels if inside.all() else voxels[inside])
+    return total
+
+
+def _surveyed(space: Workspace, workers: int) -> dict[int, Histogram]:
+    """The histogram of each section's tissue."""
+    if space.config.volume.mask is None:
+        return histograms(space)
+    progress = Progress("survey", space.shape[0])
+    found = {}
+    counted = over(partial(_of_tissue, space), range(space.shape[0]), workers)
+    for z, found[z] in enumerate(counted):
+        progress(z + 1)
+    return found
+
+
+def survey(space: Workspace, workers: int = 1) -> None:
+    """Sum the histograms of each section's tissue; refuse gaps that were not declared."""
     with working(space, "survey"):
         check_inputs(space, "ingest")
-        counts = histograms(space)
+        counts = _surveyed(space, workers)
         _check_gaps(space, counts)
         ledger = space.ledger("survey")
         ledger.begin()
@@ -90,7 +110,7 @@ def survey(space: Workspace) -> None:
 
 
 def section_histogram(space: Workspace, z: int) -> Histogram:
-    """The histogram of a section of the volume, from the survey's table."""
+    """The histogram of a section's tissue, from the survey's table."""
     entry = space.receipt("survey").entries[0]
     if entry.table is None:
         raise DcanError("the survey's receipt names no table: run `dcan verify --repair`")

@@ -14,27 +14,29 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcan.engine.feeding import Feed
-from dcan.geometry import Box, Grid
+from dcan.geometry import Box
 from dcan.net.normalise import section_table
 from dcan.net.windows import window
 from dcan.steps.devices import devices
 from dcan.steps.ingest import section_histogram
-from dcan.steps.maps import copy_block
+from dcan.steps.maps import copied, copy_block
+from dcan.steps.mask import blank, tile_grid, tissue_tiles
 from dcan.steps.resolve import predictor
-from dcan.steps.vouching import check_inputs, do_batch
+from dcan.steps.vouching import Adoption, check_inputs, do_batch
 from dcan.steps.workspace import MEMBRANE_ABSENT, Part, Workspace
-from dcan.storage.objects import write_text
+from dcan.storage.objects import Stored, write_text
 from dcan.storage.receipts import Entry
 from dcan.storage.tables import Pack
 from dcan.storage.volumes import Store
@@ -104,21 +106,27 @@ class _Devices:
         }
 
 
-def _windows(space: Workspace, box: Box) -> Iterator[tuple[Box, Windows]]:
-    """The tiles that a block writes, section by section, and what the network sees for each."""
+def _windows(space: Workspace, tiles: Sequence[Box]) -> Iterator[tuple[Box, Windows]]:
+    """Some tiles in raster order, and what the network sees for each, normalised."""
     given, em = space.config.prediction, Store(space.root, "em.ome.zarr/0")
-    grid = Grid(space.shape, (1, given.tile, given.tile))
-    for z in range(box.start[0], box.stop[0]):
-        if z in space.missing:
-            continue
+    for z, section in groupby(tiles, lambda tile: tile.start[0]):
         table = section_table(section_histogram(space, z))
-        for tile in grid.touching(box.section(z)):
+        for tile in section:
             yield tile, table[window(em.read, space.shape, tile, given.tile, given.halo)][None]
 
 
 def _predict_block(space: Workspace, gpus: int, pack: Pack, box: Box) -> Entry:
-    running = _Devices.of(space, gpus)
     found = np.full(box.shape, MEMBRANE_ABSENT, np.uint8)
+    if tiles := tissue_tiles(space, box):
+        _fill(space, _Devices.of(space, gpus), tiles, box, found)
+        blank(space, box, found)
+    return _entry(space, box, Store(space.root, "membrane.ome.zarr/0").write(box, found))
+
+
+def _fill(
+    space: Workspace, running: _Devices, tiles: Sequence[Box], box: Box, found: Tiles
+) -> None:
+    """Put the membrane map of some tiles of a block into that of the block."""
     waiting: deque[tuple[Box, Future[Tiles]]] = deque()
 
     def take() -> None:
@@ -127,14 +135,23 @@ def _predict_block(space: Workspace, gpus: int, pack: Pack, box: Box) -> Entry:
         found[tile.within(box)] = future.result()[:, :height, :width]
         running.done(tile.size)
 
-    for tile, seen in _windows(space, box):
+    for tile, seen in _windows(space, tiles):
         waiting.append((tile, running.feed.submit(seen)))
         while waiting and waiting[0][1].done():
             take()
     while waiting:
         take()
-    objects = Store(space.root, "membrane.ome.zarr/0").write(box, found)
-    return Entry(box.key, objects, None, {"voxels": box.size})
+
+
+def _entry(space: Workspace, box: Box, objects: tuple[Stored, ...]) -> Entry:
+    """What a predicted block is recorded as; `voxels` are those that the network was asked for."""
+    tiles = tissue_tiles(space, box)
+    counts = {
+        "voxels": sum(tile.size for tile in tiles),
+        "tiles_predicted": len(tiles),
+        "tiles_skipped": sum(1 for _ in tile_grid(space).touching(box)) - len(tiles),
+    }
+    return Entry(box.key, objects, None, counts, skipped=not tiles)
 
 
 def predict(space: Workspace, part: Part, workers: int, gpus: int = 1) -> None:
@@ -143,14 +160,14 @@ def predict(space: Workspace, part: Part, workers: int, gpus: int = 1) -> None:
     `gpus`: how many this job was given; each computes with the whole ensemble.
     """
     check_inputs(space, "survey", "ingest", "allocate")
-    ledger, given = space.ledger("predict"), space.config.membrane
-    written = Store(space.root, "membrane.ome.zarr/0").objects
-    if given:
-        do_batch(space, ledger, part, partial(copy_block, space, given), workers, written)
+    ledger, written = space.ledger("predict"), Store(space.root, "membrane.ome.zarr/0").objects
+    if given := space.config.membrane:
+        adoption = Adoption(written, partial(copied, space))
+        do_batch(space, ledger, part, partial(copy_block, space, given), workers, adoption)
         return
-    work = partial(_predict_block, space, gpus)
+    work, adoption = partial(_predict_block, space, gpus), Adoption(written, partial(_entry, space))
     try:
-        do_batch(space, ledger, part, work, max(2, workers), written)
+        do_batch(space, ledger, part, work, max(2, workers), adoption)
     finally:
         running = _running.pop(space.fingerprint("predict"), None)
         if running:

@@ -10,7 +10,8 @@ from dcan.config import Config, Truth
 from dcan.config.model import bounds
 from dcan.errors import DcanError
 from dcan.geometry import Triple
-from dcan.steps.sources import sources
+from dcan.steps.mask import look
+from dcan.steps.sources import opened, sources
 from dcan.steps.vouching import vouch, working
 from dcan.steps.workspace import MEMBRANE_ABSENT, Workspace
 from dcan.storage.objects import Stored
@@ -125,6 +126,8 @@ def probe(space: Workspace) -> None:
         check_cut(config, shape)
         _check_sections(config, shape)
         _check_membrane(config, found)
+        if config.volume.mask is not None:
+            found["mask"] |= look(opened(config, "mask"), shape)
         if config.truth:
             d, h, w = found["truth"]["shape"]
             check_truth(config.truth, (d, h, w), shape, "truth")

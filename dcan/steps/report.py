@@ -21,6 +21,7 @@ from dcan.steps.versions import versions
 from dcan.steps.vouching import working
 from dcan.steps.workspace import Workspace
 from dcan.storage.objects import write_text
+from dcan.storage.receipts import totals
 
 LINK_COUNTS = (
     *("segments", "neurites", "mutual", "branches", "refused"),
@@ -91,6 +92,7 @@ def _metrics(found: dict[str, Any]) -> records.Metrics | Absent:
         neurites=neurites,
         curves=curves,
         mistakes={name: found[name]["warping_mistakes"] for name in ("p", "fused", "segments")},
+        without_tissue=found.get("without_tissue", 0),
     )
 
 
@@ -146,16 +148,20 @@ def _stages(space: Workspace) -> tuple[records.Stage, ...]:
             continue
         entries = space.receipt(name).entries
         objects = [stored for entry in entries for stored in entry.objects]
-        voxels = sum(entry.counts.get("voxels", 0) for entry in entries)
+        counts = totals(entries)
+        skipped = sum(entry.skipped for entry in entries)
         tables = sum(entry.table.length for entry in entries if entry.table)
         found.append(
             records.Stage(
                 name,
-                blocks=len(entries) or None,
+                blocks=len(entries) - skipped if entries else None,
                 objects=len(objects),
                 size_bytes=sum(stored.size for stored in objects) + tables,
                 seconds=_seconds(space, name),
-                voxels=voxels or None,
+                voxels=counts.get("voxels") or None,
+                skipped=skipped,
+                tiles=counts.get("tiles_predicted"),
+                tiles_skipped=counts.get("tiles_skipped", 0),
             )
         )
     return tuple(found)

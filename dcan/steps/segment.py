@@ -17,6 +17,7 @@ from dcan.ops.fusion import FusedSection, fuse, inside_table
 from dcan.ops.merging import Regions, merge
 from dcan.ops.smoothing import depth_levels, reach, smooth
 from dcan.ops.watershed import Flood, flood
+from dcan.steps.mask import section_tissue
 from dcan.steps.vouching import check_inputs, do_batch, do_units, section_threads, working
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage.receipts import Entry, Receipt
@@ -150,7 +151,8 @@ def _fuse_block(
         section = membrane(z)
         regions = Regions(**read_table(space.root, tables[f"z{z}"], f"{box.key}."))  # type: ignore[arg-type]
         levels = levels_of(section, read, frame, sigma)
-        return fuse(levels, np.ascontiguousarray(section[ys, xs]), frame, regions, inside)
+        tissue = section_tissue(space, box.section(z))
+        return fuse(levels, np.ascontiguousarray(section[ys, xs]), frame, regions, inside, tissue)
 
     sections = present_in(space, box)
     for z, found in zip(sections, over(fused, sections, threads), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from dcan.config import Config, Phantom, SourcePath
 from dcan.config.model import Source as SourceValue
@@ -23,6 +24,8 @@ def sources(config: Config) -> Iterator[tuple[str, SourceSpec, Kind]]:
     """Every source of a configuration: its role, its place, and what it holds."""
     phantom = config.phantom
     yield "volume", spec(config.volume.source, phantom, "volume.source"), "image"
+    if config.volume.mask is not None:
+        yield "mask", spec(config.volume.mask, phantom, "volume.mask"), "mask"
     if config.truth:
         yield "truth", spec(config.truth.source, phantom, "truth.source"), "labels"
     if config.membrane:
@@ -50,3 +53,11 @@ def place_of(config: Config, role: str) -> tuple[SourceSpec, Kind]:
 def opened(config: Config, role: str) -> Source:
     """The source of a role, open."""
     return open_source(*place_of(config, role))
+
+
+_kept_open = lru_cache(maxsize=4)(open_source)
+
+
+def kept_open(config: Config, role: str) -> Source:
+    """The source of a role, one for all blocks of this process."""
+    return _kept_open(*place_of(config, role))

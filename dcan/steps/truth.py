@@ -14,8 +14,8 @@ from dcan.config.model import TrainingVolume, bounds
 from dcan.errors import DcanError
 from dcan.geometry import Box, Triple
 from dcan.net.normalise import histogram, section_table
-from dcan.ops.targets import target
 from dcan.steps.ingest import section_histogram
+from dcan.steps.labels import left_out, target_of, tissue_sections
 from dcan.steps.probe import check_truth
 from dcan.steps.sources import opened
 from dcan.steps.vouching import Progress, check_inputs, vouch, working
@@ -73,9 +73,9 @@ def _gather(space: Workspace, number: int, volume: TrainingVolume) -> dict[str, 
     shape, read, counts = _em(space, number)
     key = "truth" if own else f"training.volumes.{number}.truth"
     check_truth(volume.truth, labels.shape, shape, key)
-    sections = [z for z in bounds(volume.truth.sections) if z not in volume.missing]
     z0, y0, x0 = volume.truth.offset
     _, height, width = labels.shape
+    sections = tissue_sections(space, volume, (height, width))
     size: Triple = (len(sections), height, width)
     stores = {}
     objects = []
@@ -92,7 +92,7 @@ def _gather(space: Workspace, number: int, volume: TrainingVolume) -> dict[str, 
         truth = labels.read(Box((z - z0, 0, 0), (z - z0 + 1, height, width)))
         row = Box((index, 0, 0), (index + 1, height, width))
         objects += stores["em"].write(row, em)
-        objects += stores["target"].write(row, target(truth[0], volume.truth.kind)[None])
+        objects += stores["target"].write(row, target_of(space, volume, z, truth[0])[None])
         tables[f"{index}.table"] = section_table(counts(z))
         hashes.append(fingerprint_of(em[0]))
     return {
@@ -109,13 +109,29 @@ def _fold(space: Workspace, found: list[dict[str, Any]]) -> None:
     Neighbouring sections are alike, so folds are no mixture of them.
     """
     folds = space.config.training.folds
-    kept = [set(space.config.kept_back(volume)) for volume in space.config.trained_on()]
+    kept = [
+        set(space.config.kept_back(volume)).intersection(held["sections"])
+        for volume, held in zip(space.config.trained_on(), found, strict=True)
+    ]
     count, place = sum(map(len, kept)), 0
     for volume, back in zip(found, kept, strict=True):
         volume["folds"] = []
         for z in volume["sections"]:
             volume["folds"].append(place * folds // count if z in back else None)
             place += z in back
+
+
+def _refuse_bare(space: Workspace, found: list[dict[str, Any]]) -> None:
+    """Raise DcanError when the mask leaves a side of the split, or a fold, without a section."""
+    folds = space.config.training.folds
+    wanted = {0: "validate on", None: "train on"} if folds == 1 else dict.fromkeys(range(folds))
+    held = {fold for volume in found for fold in volume["folds"]}
+    for fold, what in wanted.items():
+        if fold not in held:
+            raise DcanError(
+                "volume.mask leaves no tissue in the labels of the sections to "
+                f"{what or f'make {folds} folds of'}: label others, or mend the mask"
+            )
 
 
 def refuse_evaluated(space: Workspace, chosen_on: Collection[str], key: str) -> None:
@@ -149,7 +165,7 @@ def truth(space: Workspace) -> None:
     with working(space, "truth"):
         if space.config.training.volumes is None:
             check_inputs(space, "survey", "ingest")
-        ledger = space.ledger("truth")
+        ledger = space.ledger("truth", **left_out(space))
         ledger.begin()
         done = ledger.entries()
         found = []
@@ -165,6 +181,7 @@ def truth(space: Workspace) -> None:
                 found.append(gathered)
                 progress(number + 1)
         _fold(space, found)
+        _refuse_bare(space, found)
         kept_back = hashes(found, lambda fold: fold is not None)
         refuse_evaluated(space, kept_back, "validation")
         entries = [done[str(number)] for number in range(len(volumes))]

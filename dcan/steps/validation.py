@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from dcan.config.model import Membrane as GivenMembrane
 from dcan.geometry import Box
 from dcan.net.predict import predict_section
-from dcan.ops.frames import Membrane
+from dcan.ops.frames import Mask, Membrane
 from dcan.ops.targets import objects
+from dcan.steps.labels import labelled_tissue
 from dcan.steps.maps import read_map
 from dcan.steps.resolve import predictor
 from dcan.steps.train import members
 from dcan.steps.truth import Labelled, labelled
 from dcan.steps.vouching import Progress, check_inputs
-from dcan.steps.workspace import Workspace
+from dcan.steps.workspace import MEMBRANE_ABSENT, Workspace
 
 Members = tuple[int, ...]
 
@@ -63,9 +64,18 @@ class Validation:
 
     @cached_property
     def maps(self) -> list[Membrane]:
-        """Their membrane maps: uint8 (y, x), 255 = membrane."""
+        """Their membrane maps: uint8 (y, x), 255 = membrane, and where there is no tissue."""
         given = self._space.config.membrane
-        return self._given(given) if given else self._predicted()
+        found = self._given(given) if given else self._predicted()
+        for membrane, tissue in zip(found, self.tissues, strict=True):
+            if tissue is not None:
+                membrane[~tissue] = MEMBRANE_ABSENT
+        return found
+
+    @cached_property
+    def tissues(self) -> list[Mask | None]:
+        """Where each has tissue: bool (y, x); None: everywhere."""
+        return [labelled_tissue(self._space, s.z, s.em.shape) for s in self.sections]
 
     def _predicted(self) -> list[Membrane]:
         given = self._space.config.prediction

@@ -7,15 +7,16 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from dcan.engine.blocks import run
 from dcan.errors import DcanError
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage import failpoints
 from dcan.storage.claims import claim
-from dcan.storage.objects import write_text
+from dcan.storage.objects import Stored, write_text
 from dcan.storage.receipts import Entry, Ledger, Receipt, digest
 from dcan.storage.tables import Pack
 
@@ -32,6 +33,18 @@ class Keyed(Protocol):
 
 
 K = TypeVar("K", bound=Keyed)
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption(Generic[K]):
+    """How a unit is known as done that leaves stored objects and nothing else.
+
+    `paths`: of its objects; where all are there, written as parts of other units, `entry` is
+    what the unit would have left.
+    """
+
+    paths: Callable[[K], Sequence[str]]
+    entry: Callable[[K, tuple[Stored, ...]], Entry]
 
 
 class Progress:
@@ -67,18 +80,15 @@ def do_units(
     units: Sequence[K],
     work: Callable[[Pack, K], Entry],
     workers: int,
-    objects_of: Callable[[K], Sequence[str]] | None = None,
+    adoption: Adoption[K] | None = None,
 ) -> tuple[int, int]:
-    """Do the units that are not done yet; returns how many there were and how many it did.
-
-    `objects_of` names the stored objects of a unit that leaves nothing else: one whose
-    objects are all there, written as parts of other units, is done too.
-    """
+    """Do the units that are not done yet; returns how many there were and how many it did."""
     ledger.begin()
     done = ledger.entries()
-    if objects_of is not None:
-        done |= _adopted(ledger, [unit for unit in units if unit.key not in done], objects_of)
+    if adoption is not None:
+        done |= _adopted(ledger, [unit for unit in units if unit.key not in done], adoption)
     todo = [unit for unit in units if unit.key not in done]
+    skipped = 0
     if todo:
         progress = Progress(ledger.stage, len(todo))
         with ledger.attempt() as (journal, pack):
@@ -91,8 +101,15 @@ def do_units(
             )
             for number, (entry, seconds) in enumerate(results, 1):
                 journal.append(entry, seconds)
+                skipped += entry.skipped
                 progress(number)
-    _log.info("%s: %d done, %d were done before", ledger.stage, len(todo), len(units) - len(todo))
+    _log.info(
+        "%s: %d done%s, %d were done before",
+        ledger.stage,
+        len(todo) - skipped,
+        f", {skipped} skipped: no tissue" if skipped else "",
+        len(units) - len(todo),
+    )
     return len(units), len(todo)
 
 
@@ -103,18 +120,16 @@ def _timed(work: Callable[[K], Entry], unit: K) -> tuple[Entry, float]:
     return entry, round(time.perf_counter() - begun, 3)
 
 
-def _adopted(
-    ledger: Ledger, units: Sequence[K], objects_of: Callable[[K], Sequence[str]]
-) -> dict[str, Entry]:
+def _adopted(ledger: Ledger, units: Sequence[K], adoption: Adoption[K]) -> dict[str, Entry]:
     """Entries, recorded now, of the units whose objects were written by blocks of another shape."""
     there = {o.path: o for entry in ledger.entries().values() for o in entry.objects}
     found: dict[str, Entry] = {}
     if units and there:
         with ledger.attempt() as (journal, _):
             for unit in units:
-                paths = objects_of(unit)
+                paths = adoption.paths(unit)
                 if all(path in there for path in paths):
-                    entry = Entry(unit.key, tuple(there[path] for path in paths))
+                    entry = adoption.entry(unit, tuple(there[path] for path in paths))
                     journal.append(entry)
                     found[entry.key] = entry
     return found
@@ -126,12 +141,12 @@ def do_batch(
     part: Part,
     work: Callable[[Pack, Any], Entry],
     workers: int,
-    objects_of: Callable[[Any], Sequence[str]] | None = None,
+    adoption: Adoption[Any] | None = None,
 ) -> None:
     """Do one batch of the volume's blocks and write the batch's receipt."""
     with working(space, ledger.stage, f"batch-{part.index}-of-{part.count}"):
         blocks = space.blocks(part)
-        do_units(space, ledger, blocks, work, workers, objects_of)
+        do_units(space, ledger, blocks, work, workers, adoption)
         path = ledger.folder / f"batch-{part.index}.json"
         plain = {"stage": ledger.stage, "fingerprint": ledger.fingerprint, "blocks": len(blocks)}
         write_text(path, json.dumps(plain) + "\n")

@@ -85,8 +85,11 @@ class Workspace:
 
     @cached_property
     def missing(self) -> frozenset[int]:
-        """Declared sections without tissue."""
-        return frozenset(self.config.volume.missing)
+        """Sections without tissue: declared, or left empty by the mask."""
+        declared = frozenset(self.config.volume.missing)
+        if self.config.volume.mask is None:
+            return declared
+        return declared.union(self.probe["sources"]["mask"]["empty"])
 
     @cached_property
     def present(self) -> list[int]:

@@ -22,12 +22,16 @@ NO_ENTRY = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What one block left: its key, its stored objects, its tables, its counts."""
+    """What one block left: its key, its stored objects, its tables, its counts.
+
+    `skipped`: it holds no tissue; its objects are fill values, and nothing was computed.
+    """
 
     key: str
     objects: tuple[Stored, ...] = ()
     table: TableRef | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    skipped: bool = False
 
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> Self:
@@ -42,6 +46,7 @@ class Entry:
             tuple(Stored(**o) for o in plain["objects"]),
             TableRef(**table) if table else None,
             dict(plain["counts"]),
+            plain.get("skipped", False) is True,
         )
         named: list[Stored | TableRef] = [*entry.objects, *([entry.table] if entry.table else [])]
         if not isinstance(entry.key, str):

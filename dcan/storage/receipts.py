@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -27,7 +28,7 @@ from dcan.storage.journals import NO_ENTRY, Entry, Journal, Mark
 from dcan.storage.objects import cannot_write, write_text
 from dcan.storage.tables import Pack
 
-__all__ = ["Entry", "Journal", "Ledger", "Mark", "Receipt", "digest", "heading", "marks"]
+__all__ = ["Entry", "Journal", "Ledger", "Mark", "Receipt", "digest", "heading", "marks", "totals"]
 
 HEADING = 2048
 _HEADING = re.compile(rb'"fingerprint": "([0-9a-f]+)",\s*"identity": "([0-9a-f]+)"')
@@ -37,6 +38,14 @@ def digest(values: object) -> str:
     """SHA-256 of a JSON value in one canonical spelling."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def totals(entries: Iterable[Entry]) -> dict[str, int]:
+    """The sums of the entries' counts, by their names."""
+    found: Counter[str] = Counter()
+    for entry in entries:
+        found.update(entry.counts)
+    return dict(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +177,8 @@ class Ledger:
     def seal(self, keys: Iterable[str], values: Mapping[str, Any] | None = None) -> Receipt:
         """Write the stage's receipt: the entries of `keys`, after a look at their data.
 
+        Its values are `values`, or the sums of the entries' counts.
+
         Raises DcanError that names blocks that are not done. Then receipts of the stage and of
         its batches, which say that they are, go first: the same command does them again.
         """
@@ -182,8 +193,7 @@ class Ledger:
                 f"{absent[0]}): give the same snakemake command again"
             )
         entries = tuple(found[key] for key in sorted(wanted))
-        receipt = Receipt(
-            self.stage, self.fingerprint, self.fingerprint, entries, dict(values or {})
-        )
+        plain = dict(totals(entries) if values is None else values)
+        receipt = Receipt(self.stage, self.fingerprint, self.fingerprint, entries, plain)
         receipt.write(self.receipt)
         return receipt

@@ -14,6 +14,7 @@ from dcan.ops.drift import coarse
 from dcan.ops.frames import Frame
 from dcan.ops.fusion import fuse, inside_table, region_image
 from dcan.ops.linking import add, overlaps
+from dcan.ops.masking import spread
 from dcan.ops.merging import merge
 from dcan.ops.sections import Fusion, segment
 from dcan.ops.smoothing import depth_levels, reach, smooth
@@ -82,7 +83,29 @@ def read(membrane, frame, sigma):
     return smooth(membrane[around.slices[1:]], sigma)[frame.window.within(around)[1:]]
 
 
-def blockwise(membrane, fusion, step, random):
+@st.composite
+def masks(draw):
+    """Where a section has tissue, given its membrane: None, all, or a part of any form."""
+    kind = draw(st.sampled_from((None, "all", "frame", "holes", "stripes")))
+    seed, k = draw(st.integers(0, 99)), draw(st.integers(1, 5))
+
+    def made(shape):
+        if kind is None:
+            return None
+        rng, tissue = np.random.default_rng(seed), np.ones(shape, bool)
+        if kind == "frame":
+            tissue[:k], tissue[-k:], tissue[:, :k], tissue[:, -k:] = (False,) * 4
+        if kind == "stripes":
+            tissue[:, k :: 2 * k] = False
+        if kind == "holes":
+            coarse_mask = rng.random((1, *(-(-n // k) for n in shape))) < 0.7
+            tissue = spread(coarse_mask, Box.whole((1, *shape)), k)[0]
+        return tissue
+
+    return made
+
+
+def blockwise(membrane, fusion, step, random, tissue=None):
     """Levels, regions, contour, inside, labels and segments of a section, block by block."""
     shape = (1, *membrane.shape)
     frames = [Frame(box, shape) for box in Grid(shape, (1, *step))]
@@ -96,7 +119,8 @@ def blockwise(membrane, fusion, step, random):
     for part, frame, block in zip(levels, frames, floods, strict=True):
         here = regions.select(block.terminals)
         core = membrane[frame.core.slices[1:]]
-        fused.append(fuse(part, core, frame, here, inside))
+        there = None if tissue is None else tissue[frame.core.slices[1:]]
+        fused.append(fuse(part, core, frame, here, inside, there))
         blocks.append(BlockSegments.of(fused[-1], frame))
         images[0][frame.core.slices[1:]] = part[frame.core.within(frame.window)[1:]]
         images[1][frame.core.slices[1:]] = region_image(descend(part, frame), here)
@@ -108,9 +132,9 @@ def blockwise(membrane, fusion, step, random):
     return images, segments
 
 
-def check(membrane, fusion, step, random):
-    whole = segment(membrane, fusion)
-    images, segments = blockwise(membrane, fusion, step, random)
+def check(membrane, fusion, step, random, tissue=None):
+    whole = segment(membrane, fusion, tissue)
+    images, segments = blockwise(membrane, fusion, step, random, tissue)
     for name, image in zip(
         ("levels", "regions", "contour", "inside", "labels"), images, strict=True
     ):
@@ -125,10 +149,19 @@ STEPS = st.tuples(st.integers(1, 45), st.integers(1, 45))
 
 
 @settings(max_examples=600)
-@given(membranes(), FUSIONS, STEPS, st.randoms(use_true_random=False))
-def test_blocks_give_the_whole_section(membrane, fusion, step, random):
+@given(membranes(), masks(), FUSIONS, STEPS, st.randoms(use_true_random=False))
+def test_blocks_give_the_whole_section(membrane, mask, fusion, step, random):
     step = tuple(max(s, n // 8) for s, n in zip(step, membrane.shape, strict=True))
-    check(membrane, fusion, step, random)
+    tissue = mask(membrane.shape)
+    if tissue is not None:
+        membrane = np.where(tissue, membrane, 255).astype(np.uint8)
+    check(membrane, fusion, step, random, tissue)
+    whole = segment(membrane, fusion, tissue)
+    if tissue is None or tissue.all():
+        assert (whole.labels == segment(membrane, fusion).labels).all()
+    else:
+        assert not whole.labels[~tissue].any()
+        assert not whole.inside[~tissue].any()
 
 
 @pytest.mark.parametrize("turn", [-1, 0, 1, 7])

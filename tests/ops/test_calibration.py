@@ -29,11 +29,11 @@ def section(seed):
 MAPS, TRUTHS = (list(part) for part in zip(*(section(seed) for seed in (0, 1)), strict=True))
 
 
-def slow_error(fusion):
+def slow_error(fusion, maps=MAPS, tissues=(None, None)):
     return rand_error(
         [
-            foreground_counts(truth, segment(u, fusion).labels)
-            for u, truth in zip(MAPS, TRUTHS, strict=True)
+            foreground_counts(truth, segment(u, fusion, tissue).labels)
+            for u, truth, tissue in zip(maps, TRUTHS, tissues, strict=True)
         ]
     )
 
@@ -51,13 +51,24 @@ def test_the_surface_is_what_segmenting_each_choice_gives():
     assert result.best.rand_error < min(score.rand_error for score in result.membrane)
 
 
+def test_what_has_no_tissue_is_in_no_segment_of_a_choice():
+    tissue = np.ones(MAPS[0].shape, bool)
+    tissue[:, 10:14] = False
+    maps = [np.where(tissue, MAPS[0], 255).astype(np.uint8), MAPS[1]]
+    grid = replace(GRID, w_f=(0, 700), t=(300, 600))  # 0.7 > 1 - 0.6 lets 255 in
+    result = calibrate(maps, TRUTHS, grid, tissues=[tissue, None])
+    for score in result.surface:
+        assert score.rand_error == slow_error(score.fusion, maps, [tissue, None])
+    assert result.surface != calibrate(maps, TRUTHS, grid).surface
+
+
 def test_choices_that_share_a_table_are_evaluated_once(monkeypatch):
     seen = []
     evaluate = calibration._counts
 
-    def counted(inside, min_sizes, edge, membrane, truth):
-        seen.append((inside.tobytes(), membrane.tobytes()))
-        return evaluate(inside, min_sizes, edge, membrane, truth)
+    def counted(inside, min_sizes, edge, section):
+        seen.append((inside.tobytes(), section.membrane.tobytes()))
+        return evaluate(inside, min_sizes, edge, section)
 
     monkeypatch.setattr(calibration, "_counts", counted)
     grid = replace(GRID, sigma=(1.0,), depth=(3.0,), w_f=(0, 400, 600, 700), t=(300, 200))

@@ -12,20 +12,22 @@ from dcan.geometry import Box, Grid
 from dcan.ops.frames import Frame
 from dcan.ops.growth import RimGrowth, grow, rim_growth, settle
 from dcan.ops.sections import Fusion, grown, segment
-from tests.ops.test_blockwise import STEPS, membranes, read, spiral
+from tests.ops.test_blockwise import STEPS, masks, membranes, read, spiral
 
 KINDS = st.sampled_from(("none", "few", "some", "most", "all", "patches"))
 NO_RING = np.empty(0, np.uint64)
 
 
-def slow(levels, labels):
+def slow(levels, labels, tissue=None):
     """Each pixel walked over the whole section, as the rule is stated."""
     height, width = levels.shape
     result = np.zeros_like(labels)
+    if tissue is None:
+        tissue = np.ones(levels.shape, bool)
     for y in range(height):
         for x in range(width):
             at = (y, x)
-            while labels[at] == 0:
+            while labels[at] == 0 and tissue[at]:
                 near = [
                     at,
                     *((at[0] + dy, at[1] + dx) for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0))),
@@ -56,30 +58,40 @@ def windowed(levels, labels, frame):
     return levels[frame.window.slices[1:]], labels[frame.core.slices[1:]], frame
 
 
-def blockwise(levels, labels, step, random):
+def here(tissue, frame):
+    return None if tissue is None else tissue[frame.core.slices[1:]]
+
+
+def blockwise(levels, labels, step, random, tissue=None):
     shape = (1, *levels.shape)
     step = tuple(max(s, n // 8) for s, n in zip(step, levels.shape, strict=True))
     frames = [Frame(box, shape) for box in Grid(shape, (1, *step))]
     random.shuffle(frames)
-    rings = settle([rim_growth(*windowed(levels, labels, frame)) for frame in frames])
+    rings = settle(
+        [rim_growth(*windowed(levels, labels, frame), here(tissue, frame)) for frame in frames]
+    )
     random.shuffle(both := list(zip(frames, rings, strict=True)))
     result = np.full(levels.shape, 2**64 - 1, np.uint64)
     for frame, ring in both:
-        result[frame.core.slices[1:]] = grow(*windowed(levels, labels, frame), ring)
+        core = here(tissue, frame)
+        result[frame.core.slices[1:]] = grow(*windowed(levels, labels, frame), ring, core)
     return result
 
 
-def check(levels, labels, step, random):
-    whole = grow(levels, labels, Frame.whole(*levels.shape), NO_RING)
+def check(levels, labels, step, random, tissue=None):
+    whole = grow(levels, labels, Frame.whole(*levels.shape), NO_RING, tissue)
     assert whole.dtype == np.uint64
-    assert (whole == slow(levels, labels)).all()
-    assert (blockwise(levels, labels, step, random) == whole).all()
+    assert (whole == slow(levels, labels, tissue)).all()
+    assert (blockwise(levels, labels, step, random, tissue) == whole).all()
 
 
 @settings(max_examples=500)
-@given(membranes(), KINDS, STEPS, st.integers(0, 999), st.randoms(use_true_random=False))
-def test_blocks_grow_what_the_rule_says(membrane, kind, step, seed, random):
-    check(membrane.astype(np.uint16) * 256, labelled(membrane.shape, kind, seed), step, random)
+@given(membranes(), masks(), KINDS, STEPS, st.integers(0, 999), st.randoms(use_true_random=False))
+def test_blocks_grow_what_the_rule_says(membrane, mask, kind, step, seed, random):
+    tissue, labels = mask(membrane.shape), labelled(membrane.shape, kind, seed)
+    if tissue is not None:
+        membrane, labels = np.where(tissue, membrane, 255), np.where(tissue, labels, 0)
+    check(membrane.astype(np.uint16) * 256, labels.astype(np.uint64), step, random, tissue)
 
 
 @settings(max_examples=200)
@@ -127,6 +139,16 @@ def test_a_label_is_taken_from_below_never_from_above():
     levels = row(3, 4, 5, 6, 1, 2, 2)
     # 6 goes down to 1, a minimum without a label; on the plateau the lower index is smaller
     assert grow(levels, labels, Frame.whole(1, 7), NO_RING).tolist() == [[0, 0, 7, 0, 0, 8, 8]]
+
+
+def test_growth_neither_fills_nor_crosses_what_has_no_tissue():
+    labels = np.array([[4, 0, 0, 0, 0]], np.uint64)
+    tissue = np.array([[True, True, False, True, True]])
+    levels, whole = row(1, 2, 3, 4, 5), Frame.whole(1, 5)
+    assert grow(levels, labels, whole, NO_RING).tolist() == [[4, 4, 4, 4, 4]]
+    assert grow(levels, labels, whole, NO_RING, tissue).tolist() == [[4, 4, 0, 0, 0]]
+    with pytest.raises(ValueError, match="tissue has shape"):
+        grow(levels, labels, whole, NO_RING, tissue[:, 1:])
 
 
 def test_a_label_stays_and_stops_paths():

@@ -9,7 +9,7 @@ from scipy import ndimage
 from dcan.errors import DcanError
 from dcan.ops import metrics
 from dcan.ops.contingency import count
-from dcan.ops.metrics import THRESHOLDS, score_stack
+from dcan.ops.metrics import THRESHOLDS, Tally, score_stack
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT.parent / "shared" / "reference" / "metrics"
@@ -213,3 +213,30 @@ def test_thresholds_that_leave_nothing_to_score_are_refused(thresholds):
     truth = np.ones((1, 4, 4), bool)
     with pytest.raises(DcanError, match="threshold"):
         score_stack(truth, ZEROS, thresholds=thresholds)
+
+
+def test_pixels_without_tissue_are_in_no_count():
+    truth, proposal = synthetic(3)
+    truth, proposal = truth[0], unit(proposal[0])
+    inner = (slice(12, -12), slice(12, -12))
+    tissue = np.zeros(truth.shape, bool)
+    tissue[inner] = True
+    tally = Tally()
+    framed, cropped = (
+        tally.measure(truth, proposal, tissue),
+        tally.measure(truth[inner], proposal[inner]),
+    )
+    assert framed.pixels == cropped.pixels == truth[inner].size
+    for one, other in zip(framed.overlaps, cropped.overlaps, strict=True):
+        assert (one.pixels, one.classic, one.foreground) == (
+            other.pixels,
+            other.classic,
+            other.foreground,
+        )
+    anything = np.where(tissue, proposal, np.float32(1))
+    other = tally.measure(np.where(tissue, truth, True), anything, tissue)
+    assert other.overlaps == framed.overlaps
+    assert (other.mistakes == framed.mistakes).all()
+    assert framed.mistakes[:, 1:].sum() > 0
+    everywhere = tally.measure(truth, proposal, np.ones(truth.shape, bool))
+    assert everywhere.overlaps == tally.measure(truth, proposal).overlaps

@@ -47,6 +47,20 @@ def test_inside_is_the_fused_map_below_t():
     assert (section.inside == (fused_map(cells(), section.contour, 450) < 0.61)).all()
 
 
+def test_what_has_no_tissue_is_outside_whatever_its_membrane():
+    tissue = np.ones(cells().shape, bool)
+    tissue[5:8, 5:30] = False
+    membrane = np.where(tissue, cells(), 255).astype(np.uint8)
+    fusion = Fusion(1.0, 3.0, 700, 400, 0)  # w_f > 1 - t lets membrane of 255 in
+    assert segment(membrane, fusion).inside[~tissue].any()
+    section = segment(membrane, fusion, tissue)
+    assert not section.inside[~tissue].any()
+    assert not section.labels[~tissue].any()
+    assert (section.inside[tissue] == segment(membrane, fusion).inside[tissue]).all()
+    with pytest.raises(ValueError, match="tissue has shape"):
+        segment(membrane, fusion, tissue[1:])
+
+
 def test_a_bad_parameter_is_refused():
     with pytest.raises(DcanError, match="depth"):
         segment(cells(), Fusion(1.0, -1.0, 700, 300, 0))

@@ -143,6 +143,7 @@ def metrics() -> Metrics:
             "p": dict(zip(MISTAKES, (61, 13, 250, 7, 1, 44), strict=True)),
             "fused": dict(zip(MISTAKES, (9, 12345, 18, 0, 3, 5), strict=True)),
         },
+        without_tissue=7001,
     )
 
 
@@ -206,7 +207,12 @@ def everything() -> Report:
         ),
         overlays=(overlay(20), replace(overlay(24), seen=True)),
         stages=(
-            Stage("predict", 24, 96, 3 << 20, 75.0, 9_216_000, skipped=3),
+            Stage(
+                *("predict", 24, 96, 3 << 20, 75.0, 9_216_000),
+                skipped=3,
+                tiles=2412,
+                tiles_skipped=305,
+            ),
             Stage("fuse", 24, failed=("0:8,0:256,0:256", "8:16,0:256,0:256")),
         ),
         jobs=(
@@ -327,6 +333,9 @@ def test_ids_are_unique(page: Page) -> None:
         "Sections trained on: 0-2. Sections for validation: none.",
         "Losses of member 2",
         "3.0 MiB 1 min 15 s 0.12",
+        "predict 24 3 0 96",
+        "predict: 2 412 tiles went through the network, 305 without tissue were skipped.",
+        "The metrics leave out 7 001 pixels of the evaluated sections, which have no tissue",
         "Failed blocks of stage fuse: 2.",
         "flood 40 1 min 1 s 1 min 15 s 10 min 0 s 3.0 MiB 5.0 MiB 2 4.0 s 9.0 s 8:16,0:64,0:64",
         f"survey 1 {DASH} 1.5 s 1.5 s {DASH} {DASH} 0 {DASH} {DASH} {DASH}",

@@ -18,9 +18,14 @@ Make = Callable[..., Workspace]
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     """A workspace on an array, which is written as .npy; other sections as in a configuration."""
+    return maker(tmp_path)
+
+
+def maker(folder: Path) -> Make:
+    """As `make`, in a folder."""
 
     def workspace(em: np.ndarray, **sections: Any) -> Workspace:
-        path = tmp_path / "em.npy"
+        path = folder / "em.npy"
         np.save(path, em)
         volume = {
             "name": "made",
@@ -33,7 +38,7 @@ def make(tmp_path: Path) -> Make:
             "blocks": {"shape": [4, 32, 32]},
             "storage": {"shard": [2, 16, 16]},
             "prediction": {"tile": 32, "halo": 64},
-            "output": str(tmp_path / "results"),
+            "output": str(folder / "results"),
             **sections,
         }
         return Workspace.of(parse(raw, "the test"))

@@ -88,7 +88,10 @@ def test_counts_of_neurites() -> None:
     assert counts_of(Neurites(names[:0], 0, 0, 0))["pieces_most"] == 0
 
 
-def test_neurites_of_a_crop_are_read_where_its_offset_says(make: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [0, 5])
+def test_neurites_of_a_crop_are_read_where_its_offset_says(
+    make: Make, tmp_path: Path, rows: int
+) -> None:
     ids = noise(4, 16, 20, seed=1) % 3 + 1
     np.save(tmp_path / "ids.npy", ids)
     given = {
@@ -99,9 +102,14 @@ def test_neurites_of_a_crop_are_read_where_its_offset_says(make: Make, tmp_path:
         "offset": [1, 8, 24],
     }
     space = prepared(make(noise(6, 40, 48), truth=given))
-    maps = {(0, z): noise(1, 16, 20, seed=z)[0] for z in (3, 4)}
+    inside = np.ones((16, 20), bool)
+    inside[:rows] = False  # no tissue there
+    tissue = inside if rows else None
+    maps = {(0, z): (noise(1, 16, 20, seed=z)[0], tissue) for z in (3, 4)}
     (found,) = _stacks(space, maps, Fusion(sigma=0.0, depth=1.0, w_f=700, t=500, min_size=1))
     assert len(found.pairs) == 1
     assert set(found.sections.tolist()) == {3, 4}
     for label in (1, 2, 3):
-        assert found.truth.count[found.truth.truth == label].sum() == (ids[2:4] == label).sum()
+        assert (
+            found.truth.count[found.truth.truth == label].sum() == (ids[2:4, rows:] == label).sum()
+        )

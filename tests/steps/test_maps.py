@@ -10,9 +10,11 @@ import pytest
 
 from dcan.errors import DcanError
 from dcan.geometry import Box
-from dcan.steps.maps import read_map
-from dcan.steps.probe import probe
+from dcan.steps.maps import copy_block, read_map
+from dcan.steps.probe import allocate, probe
 from dcan.steps.workspace import Workspace
+from dcan.storage.receipts import Ledger
+from dcan.storage.volumes import Store
 from tests.steps.conftest import Make, noise
 
 BOX = Box((1, 8, 0), (4, 40, 32))
@@ -75,3 +77,23 @@ def test_another_shape_or_type_is_refused(given: Any) -> None:
         probe(given(noise(5, 48, 39)))
     with pytest.raises(DcanError, match=r"membrane.source: .* holds uint16: a map of prob"):
         probe(given(noise(5, 48, 40, dtype=np.uint16)))
+
+
+def test_a_block_without_tissue_is_recorded_as_skipped(make: Make, tmp_path: Path) -> None:
+    np.save(tmp_path / "map.npy", np.zeros((5, 48, 40), np.uint8))
+    mask = np.zeros((5, 24, 20), bool)
+    mask[:, 20, 3] = True  # rows 40 and 41, columns 6 and 7
+    np.save(tmp_path / "mask.npy", mask)
+    volume = {"mask": str(tmp_path / "mask.npy"), "missing": [4]}
+    space = make(noise(5, 48, 40), membrane={"source": str(tmp_path / "map.npy")}, volume=volume)
+    probe(space)
+    allocate(space)
+    assert space.config.membrane is not None
+    with Ledger(space.root, "predict", "x").attempt() as (_, pack):
+        entries = [copy_block(space, space.config.membrane, pack, box) for box in space.grid]
+    found = Store(space.root, "membrane.ome.zarr/0").read(Box.whole((5, 48, 40)))
+    assert (found[:4, 40:42, 6:8] == 0).all()
+    assert np.count_nonzero(found != 255) == 4 * 4
+    tissue = {entry.key: entry.counts["voxels"] for entry in entries if not entry.skipped}
+    assert tissue == {"0:4,32:48,0:32": 4 * 16 * 32}
+    assert [entry.counts["voxels"] for entry in entries if entry.skipped] == [0] * 7

@@ -436,3 +436,9 @@ def test_any_order_and_any_attempts_record_the_same(
         do(ledger, keys[number::attempts])
     assert ledger.entries().keys() == set(keys)
     assert [e.key for e in ledger.seal(set(keys)).entries] == sorted(set(keys))
+
+
+def test_an_entry_of_before_there_were_skipped_ones_is_one_that_was_done() -> None:
+    plain = {"key": "a", "objects": [], "table": None, "counts": {"voxels": 8}}
+    assert Entry.read(plain) == Entry("a", counts={"voxels": 8})
+    assert Entry.read(plain | {"skipped": True}).skipped

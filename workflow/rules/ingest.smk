@@ -81,12 +81,13 @@ rule survey:
         log_of("survey"),
     benchmark:
         benchmark_of("survey")
+    threads: 2
     resources:
         mem_mb=mem_mb_global,
     params:
         values=parameters("survey"),
     shell:
-        "dcan survey -c {RESOLVED:q} --log {log:q}"
+        "dcan survey -c {RESOLVED:q} --workers {threads} --log {log:q}"
 
 
 rule pyramid:

@@ -84,6 +84,11 @@ def _check_type(spec: SourceSpec, dtype: np.dtype[Any], kind: Kind) -> None:
             f"{spec.path!r} holds {dtype}: a proposal for sections is bool, uint8, uint16 or "
             "floating point (0 to 1), convert it"
         )
+    if kind == "mask" and dtype.kind not in "ub":
+        raise DcanError(
+            f"{spec.path!r} holds {dtype}: a mask is bool or unsigned integers, 0 = no tissue, "
+            "convert it"
+        )
     if kind == "labels" and dtype.kind not in "uib":
         raise DcanError(
             f"{spec.path!r} holds {dtype}: labels are integers or bool, convert them without loss"

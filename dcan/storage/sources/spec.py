@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dcan.errors import DcanError
 from dcan.geometry import Box, Triple
 
-Kind = Literal["image", "labels", "map", "proposal"]
+Kind = Literal["image", "labels", "map", "mask", "proposal"]
 
 PIECE_BOUND = 1 << 30
 """Bytes that a section, strip, tile or chunk may declare without being looked at."""
@@ -54,7 +54,8 @@ class Source(Protocol):
     @property
     def dtype(self) -> np.dtype[Any]:
         """uint8 or uint16 for images, an integer type or bool for labels, uint8 or floating point
-        for maps, bool, uint8, uint16 or floating point for proposals; native byte order."""
+        for maps, bool or an unsigned integer type for masks, bool, uint8, uint16 or floating
+        point for proposals; native byte order."""
         ...
 
     @property
