@@ -147,10 +147,10 @@ def measured(root: Path) -> Record | None:
     return Record.read(root) if begun else None
 
 
-def resolved_on_gpu(folder: Path) -> bool:
-    """Whether a volume was resolved to be predicted on a GPU."""
+def resolved_on_gpu(folder: Path) -> bool | None:
+    """Whether a volume was resolved to be predicted on a GPU; None: not resolved yet."""
     path = folder / "receipts" / "resolve.json"
-    return path.exists() and Receipt.read(path).values.get("device") == "cuda"
+    return Receipt.read(path).values.get("device") == "cuda" if path.exists() else None
 
 
 def benchmarks(folder: Path, stage: str) -> Iterator[tuple[str, dict[str, float]]]:

@@ -49,7 +49,8 @@ class Setting:
     itemsize: int
     profile: Profile | None = None
     record: Record | None = None
-    resolved_on_gpu: bool = False
+    resolved_on_gpu: bool | None = None
+    """None: not resolved yet."""
 
     @property
     def blocks(self) -> int:
@@ -122,11 +123,13 @@ def _threads(setting: Setting, stage: str) -> int:
 
 
 def _on_gpu(setting: Setting, stage: str) -> bool:
-    """Whether a stage's jobs run on a GPU: as the profile says, or what is resolved or given."""
+    """Whether a stage's jobs run on a GPU: as resolved, or as profile or configuration say."""
     config = setting.config
     idle = config.membrane or (stage == "train" and not trains(config))
     if stage not in OF_THE_NETWORK or idle or config.prediction.device == "cpu":
         return False
-    if setting.profile:
-        return bool(setting.profile.given(stage, "gpu"))
-    return setting.resolved_on_gpu or config.prediction.device == "cuda"
+    if setting.resolved_on_gpu is not None:
+        return setting.resolved_on_gpu
+    # the rules ask for one, and a profile may say 0
+    asked = setting.profile is not None and setting.profile.given(stage, "gpu") != 0
+    return asked or config.prediction.device == "cuda"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yte
+from yte import process_yaml
 
-from dcan.config.reading import read
 from dcan.errors import DcanError
 
 RULES = {"train": "train_member"}
 """Rules that do not have the name of their stage."""
+_BY_ATTEMPT = re.compile(r"(\d+) *\* *attempt|attempt *\* *(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +49,22 @@ class Profile:
         return _whole(self.threads.get(_rule(stage)))
 
     def given(self, stage: str, resource: str) -> int | None:
-        """A resource of a stage's jobs; None where it is not given as a whole number."""
+        """A resource of a stage's first jobs; None where Snakemake alone can work it out."""
         own = self.resources.get(_rule(stage))
         value = own.get(resource) if isinstance(own, Mapping) else None
         return _whole(self.default.get(resource) if value is None else value)
 
 
-def _evaluated(path: Path) -> Mapping[str, Any]:
-    """A profile as Snakemake reads it, which works out its expressions: it is code of the site's.
-
-    Raises DcanError, one line: it cannot be read, or an expression fails.
-    """
-    plain = read(path)
-    if not plain.get("__use_yte__"):
-        return plain
+def _evaluated(path: Path) -> dict[str, Any]:
+    """The keys of a profile, which may be a template that Snakemake evaluates, as it does."""
     try:
-        found: Mapping[str, Any] = yte.process_yaml(path.read_text("utf-8"), require_use_yte=True)
-    except Exception as error:  # whatever an expression raises
-        why = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        raise DcanError(f"--profile {path.parent}: {why[0]}: mend config.yaml") from None
-    return found
+        with path.open(encoding="utf-8") as file:
+            found = process_yaml(file, require_use_yte=True)
+    # A template is code of the site and raises what it likes.
+    except Exception as error:
+        why = " ".join(str(error).split())
+        raise DcanError(f"--profile {path}: {type(error).__name__}: {why}: mend it") from None
+    return found if isinstance(found, dict) else {}
 
 
 def _rule(stage: str) -> str:
@@ -75,5 +72,7 @@ def _rule(stage: str) -> str:
 
 
 def _whole(value: object) -> int | None:
-    """A number; an expression, which only Snakemake can work out, is None."""
+    """A number, or that of `N * attempt`, for the first attempt; another expression is None."""
+    if isinstance(value, str) and (found := _BY_ATTEMPT.fullmatch(value)):
+        return int(found[1] or found[2])
     return value if isinstance(value, int) and not isinstance(value, bool) else None

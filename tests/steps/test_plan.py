@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -192,18 +193,28 @@ def test_a_profile_gives_threads_resources_and_gpus(tmp_path: Path) -> None:
         **{
             "set-threads": {"flood": 8, "fuse": "attempt"},
             "set-resources": {"predict": {"gpu": 1, "mem_mb": 9000}, "train_member": {"gpu": 2}},
-            "default-resources": {"mem_mb": 4000, "runtime": "attempt * 60", "gpu": 1},
+            "default-resources": {
+                "mem_mb": 4000,
+                "runtime": "120 * attempt",
+                "disk_mb": "max(1, input.size)",
+                "gpu": 1,
+            },
         },
     )
     assert (given.threads_of("flood"), given.threads_of("fuse")) == (8, None)
     assert (given.given("predict", "mem_mb"), given.given("flood", "mem_mb")) == (9000, 4000)
-    assert (given.given("flood", "runtime"), given.given("flood", "gpu")) == (None, 1)
+    assert (given.given("flood", "runtime"), given.given("flood", "gpu")) == (120, 1)
+    assert given.given("flood", "disk_mb") is None
     assert given.given("train", "gpu") == 2
     setting = Setting(config(), TERA, 1, given)
     assert (of(setting, "flood").threads, of(setting, "fuse").threads) == (8, 2)
     asked = [jobs.stage for jobs in jobs_of(setting) if jobs.gpu]
     assert asked == ["resolve", "calibrate", "predict"], "nothing is trained"
     assert not of(Setting(config(), TERA, 1), "predict").gpu
+    assert not of(replace(setting, resolved_on_gpu=False), "predict").gpu
+    assert of(Setting(config(), TERA, 1, profile(tmp_path, jobs=3)), "predict").gpu
+    none = profile(tmp_path, **{"set-resources": {"predict": {"gpu": 0}}})
+    assert not of(Setting(config(), TERA, 1, none), "predict").gpu
     assert of(Setting(config(), TERA, 1, resolved_on_gpu=True), "predict").gpu
     predict = of(setting, "predict")
     seconds = costs.ON_GPU["predict"][0]
@@ -220,9 +231,18 @@ def test_the_shipped_slurm_profile_is_worked_out(tmp_path: Path) -> None:
     )
     site = Profile.read(tmp_path)
     assert (site.threads_of("flood"), site.given("predict", "gpu")) == (9, 0)
-    (tmp_path / "config.yaml").write_text(text.replace("attempts - 1", "attempts / 0"))
-    with pytest.raises(DcanError, match=r"--profile .*: .*mend config.yaml"):
+
+
+def test_a_profile_may_be_a_template(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "__use_yte__: true\n__variables__:\n  cpus: 6\n"
+        "set-threads:\n  ?for rule in ['flood', 'fuse']:\n    ?rule: ?cpus\n"
+    )
+    assert of(Setting(config(), TERA, 1, Profile.read(tmp_path)), "fuse").threads == 6
+    (tmp_path / "config.yaml").write_text("__use_yte__: true\nset-threads: ?no_such_name\n")
+    with pytest.raises(DcanError, match=r"--profile .*no_such_name") as caught:
         Profile.read(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_profile_of_another_form_is_one_line(tmp_path: Path) -> None:
