@@ -95,9 +95,9 @@ class Model(Strict):
     """Channels of the first stage; 64 is the paper's."""
     heads: Heads = ["C1", "C2", "C3"]
     """Which heads there are; they leave the trunk after stage 2, 3 and 4."""
-    head: Literal["upsample", "convolve"] = "upsample"
+    head: Literal["upsample", "convolve"] = "convolve"
     """Whether a head deconvolves first, or convolves at its stride first."""
-    inner: Annotated[StrictInt, Field(ge=1, le=1024)] = 2
+    inner: Annotated[StrictInt, Field(ge=1, le=1024)] = 32
     """Channels inside a head."""
     deconvolution: Literal["bilinear", "random"] = "bilinear"
     """How the weights of deconvolutions start."""

@@ -33,11 +33,11 @@ def read(file: Path, text: str | bytes, over: dict[str, Any] | None = None) -> C
 
 
 def refused(file: Path, text: str | bytes, over: dict[str, Any] | None = None) -> str:
-    """The refusal without its beginning; in one line, within 5 s, fit for a terminal."""
-    began = time.monotonic()
+    """The refusal without its beginning; in one line, within 5 s of work, fit for a terminal."""
+    began = time.process_time()
     with pytest.raises(DcanError) as caught:
         read(file, text, over)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     line = str(caught.value)
     assert line.startswith(f"configuration {file}")
     assert line.isprintable()

@@ -97,7 +97,7 @@ def test_killed_it_goes_on_and_what_is_done_is_not_done_again(
     calls = []
 
     def killed(*given: Any) -> Any:
-        calls.append(given[4])  # the state that it goes on from
+        calls.append(given[3])  # the state that it goes on from
         for record in real(*given):
             yield record
             if len(calls) == 2 and record.step == 2:
