@@ -102,11 +102,6 @@ class SlurmProject(Project):
 
     def start(self, *arguments: str, failpoint: str | None = None) -> Run:
         """Start snakemake as a user would, from an environment that knows nothing of ours."""
-        env = {"PATH": "/usr/bin:/bin", "HOME": str(self.folder)}
-        if failpoint:
-            env["DCAN_FAILPOINT"] = failpoint
-        if "PYTHONPATH" in os.environ:  # the code under test is not the installed one
-            env["PYTHONPATH"] = os.environ["PYTHONPATH"]
         return Run(
             subprocess.Popen(
                 [
@@ -116,7 +111,7 @@ class SlurmProject(Project):
                     *("--slurm-init-seconds-before-status-checks", "7", "--latency-wait", "10"),
                 ],
                 cwd=self.folder,
-                env=env,
+                env=self.bare | ({"DCAN_FAILPOINT": failpoint} if failpoint else {}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
