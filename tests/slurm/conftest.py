@@ -93,6 +93,7 @@ class SlurmProject(Project):
     """A project whose profile is the shipped one with another site section."""
 
     site: dict[str, str] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,12 +103,7 @@ class SlurmProject(Project):
 
     def start(self, *arguments: str, failpoint: str | None = None) -> Run:
         """Start snakemake as a user would, from an environment that knows nothing of ours."""
-        env = {"PATH": "/usr/bin:/bin", "HOME": str(self.folder)}
-        if failpoint:
-            env["DCAN_FAILPOINT"] = failpoint
-        if "PYTHONPATH" in os.environ:  # the code under test is not the installed one
-            env["PYTHONPATH"] = os.environ["PYTHONPATH"]
-        return Run(
+        run = Run(
             subprocess.Popen(
                 [
                     *(Path(sys.executable).with_name("snakemake"), *arguments),
@@ -116,7 +112,7 @@ class SlurmProject(Project):
                     *("--slurm-init-seconds-before-status-checks", "7", "--latency-wait", "10"),
                 ],
                 cwd=self.folder,
-                env=env,
+                env=self.bare | ({"DCAN_FAILPOINT": failpoint} if failpoint else {}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -124,6 +120,8 @@ class SlurmProject(Project):
                 start_new_session=True,
             )
         )
+        self.runs.append(run)
+        return run
 
     def jobs(self) -> list[Job]:
         """The jobs that were submitted from this folder, oldest first."""

@@ -196,11 +196,9 @@ def a_cluster_without_gpus_is_asked_for_none(project: Ingest) -> None:
     assert job.gpus == 0
 
 
-def a_whole_run_is_that_of_one_machine(folder: Path) -> None:
-    over = {"blocks": {"batches": 2}, "evaluation": {"sections": "12:16"}}
-    project = SlurmProject(folder / "by 'several' nodes", over)
+def a_whole_run_is_that_of_one_machine(project: SlurmProject) -> None:
     run = project.start()
-    alone = Project(folder / "alone", over | {"blocks": {"batches": 1}})
+    alone = Project(project.folder.parent / "alone", project.over | {"blocks": {"batches": 1}})
     done = alone.snakemake()
     assert done.returncode == 0, done.stdout + done.stderr
     status, said = run.wait(1500)
@@ -253,11 +251,18 @@ def drills(
 
     def begin(name: str) -> None:
         if name == "whole":
-            return a_whole_run_is_that_of_one_machine(folder)
-        drill, site = DRILLS[name]
-        project = Ingest(folder / name, {}, SLOW, {"gpus": "0", "minutes": "5"} | site)
-        shutil.copytree(probed.results, project.results)
-        return drill(project)
+            over = {"blocks": {"batches": 2}, "evaluation": {"sections": "12:16"}}
+            project = SlurmProject(folder / "by 'several' nodes", over)
+            drill: Callable[[Any], None] = a_whole_run_is_that_of_one_machine
+        else:
+            drill, site = DRILLS[name]
+            project = Ingest(folder / name, {}, SLOW, {"gpus": "0", "minutes": "5"} | site)
+            shutil.copytree(probed.results, project.results)
+        try:
+            drill(project)
+        finally:
+            for run in project.runs:
+                run.kill()
 
     with ThreadPoolExecutor(4) as pool:
         yield {name: pool.submit(begin, name) for name in sorted(asked, key=ORDER.index)}

@@ -86,6 +86,12 @@ class Project:
     def results(self) -> Path:
         return self.folder / "results" / self.values["volume"]["name"]
 
+    @property
+    def bare(self) -> dict[str, str]:
+        """An environment that knows nothing of this one, but for code that is not installed."""
+        kept = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
+        return {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), **kept}
+
     def snakemake(
         self, *arguments: str, env: dict[str, str] | None = None, timeout: int = 600
     ) -> subprocess.CompletedProcess[str]:
@@ -97,7 +103,7 @@ class Project:
                 *("--configfile", self.config, "--cores", "2", *arguments),
             ],
             cwd=self.folder,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder), **(env or {})},
+            env=self.bare | (env or {}),
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -110,7 +116,7 @@ class Project:
         return subprocess.run(
             [sys.executable, "-m", "dcan.cli", *arguments],
             cwd=self.folder,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
+            env=self.bare | {"PATH": os.environ["PATH"]},
             capture_output=True,
             text=True,
             timeout=timeout,
