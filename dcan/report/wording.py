@@ -100,15 +100,20 @@ def cautions(report: Report) -> list[str]:
         for stage in report.stages
         if stage.failed
     ]
-    if isinstance(report.metrics, Metrics) and (
-        seen := set(report.metrics.evaluated) & set(report.metrics.seen)
-    ):
-        found.append(f"The metrics include sections seen in training: {ranges(seen)}.")
+    if isinstance(report.metrics, Metrics):
+        found.extend(_seen(report.metrics))
     if isinstance(report.calibration, Calibration):
         found.extend(f"Calibration: {warning}" for warning in report.calibration.warnings)
     if report.volume.missing:
         found.append(f"Sections without tissue: {ranges(report.volume.missing)}.")
     return found
+
+
+def _seen(metrics: Metrics) -> list[str]:
+    if metrics.seen is None:
+        return ["It is not known whether the network was trained on sections of the metrics."]
+    seen = set(metrics.evaluated) & set(metrics.seen)
+    return [f"The metrics include sections seen in training: {ranges(seen)}."] if seen else []
 
 
 _INVISIBLE = {

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from dcan.engine.feeding import Feed
 from dcan.geometry import Box, Grid
-from dcan.net.normalise import section_table
+from dcan.net.normalise import as_wanted, section_table
 from dcan.net.windows import window
 from dcan.steps.devices import devices
 from dcan.steps.ingest import section_histogram
@@ -107,11 +107,12 @@ class _Devices:
 def _windows(space: Workspace, box: Box) -> Iterator[tuple[Box, Windows]]:
     """The tiles that a block writes, section by section, and what the network sees for each."""
     given, em = space.config.prediction, Store(space.root, "em.ome.zarr/0")
+    normalisation = space.config.model.normalisation
     grid = Grid(space.shape, (1, given.tile, given.tile))
     for z in range(box.start[0], box.stop[0]):
         if z in space.missing:
             continue
-        table = section_table(section_histogram(space, z))
+        table = as_wanted(section_table(section_histogram(space, z)), normalisation)
         for tile in grid.touching(box.section(z)):
             yield tile, table[window(em.read, space.shape, tile, given.tile, given.halo)][None]
 

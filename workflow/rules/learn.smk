@@ -56,6 +56,7 @@ rule weights:
         runtime=runtime,
     params:
         weights=str(CONFIG.model.weights),
+        onnx=str(CONFIG.model.onnx),
         members=CONFIG.training.members,
     shell:
         "dcan weights -c {RESOLVED:q} --log {log:q}"
