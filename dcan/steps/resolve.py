@@ -44,7 +44,7 @@ def predictor(
     """The ensemble, or those members of it, as the run's record has it.
 
     `device`: torch's name of one of the record's kind; None: the first. `exact`: in float32 by
-    torch, whatever the record says.
+    torch, whatever the record says, but for networks in ONNX.
     """
     record, given = dict(space.receipt("resolve").values), space.config.prediction
     onnx = space.config.model.onnx
