@@ -20,7 +20,7 @@ from dcan.net.normalise import histogram, section_table
 from dcan.net.predict import Predictor
 from tests.net.test_predict import ARCHITECTURE, image, weights
 
-pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+pytest.importorskip("dcan.net.onnx", reason="the extra `onnx` is not installed")
 pytest.importorskip("onnx", reason="onnx is not installed")
 
 from onnx import TensorProto

@@ -34,7 +34,7 @@ from tests.steps.conftest import Make, noise
 from tests.steps.test_blockwise import run
 from tests.steps.test_truth import saved
 
-pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+pytest.importorskip("dcan.net.onnx", reason="the extra `onnx` is not installed")
 pytest.importorskip("onnx", reason="onnx is not installed")
 
 from tests.net.onnx_networks import exported, filtered, model_of, node, tensor
