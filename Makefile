@@ -59,7 +59,7 @@ bench: $(STAMP)
 lock: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet torch==2.13.0
-	$(VENV)-lock/bin/python -m pip install --quiet '.[dev,slurm,openvino]'
+	$(VENV)-lock/bin/python -m pip install --quiet '.[dev,slurm,openvino,onnx]'
 	@{ echo "# Made by 'make lock' from pyproject.toml: every package of the environment, by version."; \
 	   $(VENV)-lock/bin/python -m pip freeze --exclude dcan | sed -e 's/^\(torch==[0-9.]*\)+.*/\1/'; } > requirements.lock
 	rm -rf $(VENV)-lock

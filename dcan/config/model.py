@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validat
 
 from dcan.config.agreement import agree
 from dcan.config.networks import Model, Prediction, Training
+from dcan.config.onnx import agree_on_onnx
 from dcan.config.values import Auto, Index, Line, Number, Shape, Thousandths, bounds, tenths
 from dcan.config.volumes import (
     Evaluation,
@@ -129,6 +130,7 @@ class Config(Strict):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         agree(self)
+        agree_on_onnx(self)
         return self
 
     def declared(self) -> Triple | None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StrictInt
 
+from dcan.config.onnx import Onnx
 from dcan.config.values import Auto, Count, Heads, Index, Line, Number, Part
 from dcan.config.volumes import Strict, TrainingVolume
 
@@ -103,6 +104,13 @@ class Model(Strict):
     """How the weights of deconvolutions start."""
     weights: Line | None = None
     """A checkpoint, a folder of them, or the name of one in `models/`; null trains."""
+    onnx: Onnx | None = None
+    """What `weights` are where they are of a network in ONNX."""
+
+    @property
+    def normalisation(self) -> str:
+        """Of what the network reads."""
+        return self.onnx.normalisation if self.onnx else "section-mean-deviation"
 
 
 class Prediction(Strict):

@@ -32,6 +32,9 @@ class Stage:
     """Whether its blocks are dealt out to jobs."""
 
 
+READ = tuple(f"model.onnx.{key}" for key in ("normalisation", "output", "channel", "white"))
+"""What decides how a network of the user's own is read; its halo and multiple are checks."""
+
 STAGES: dict[str, Stage] = {
     "probe": Stage(
         version=1,
@@ -70,13 +73,13 @@ STAGES: dict[str, Stage] = {
         after=("truth", "train", "resolve"),
         keys=(
             *("segmentation", "prediction.tile", "prediction.halo", "prediction.views"),
-            "linking",
+            *("linking", *READ),
         ),
     ),
     "predict": Stage(
         version=1,
         after=("survey", "train", "resolve"),
-        keys=("prediction.tile", "prediction.halo", "prediction.views"),
+        keys=("prediction.tile", "prediction.halo", "prediction.views", *READ),
         sources=("mask",),
         batched=True,
     ),

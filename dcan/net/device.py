@@ -40,22 +40,45 @@ def device_of(wanted: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
     return "cuda" if present and wanted != "cpu" else "cpu"
 
 
-def resolve(wanted: Wanted) -> dict[str, Any]:
+def resolve(wanted: Wanted, *, onnx: bool = False) -> dict[str, Any]:
     """What predicts here, as a record of all that decides bits.
+
+    `onnx`: the networks are in ONNX, which onnxruntime computes in float32.
 
     Raises DcanError: a device or backend is asked for that is not here.
     """
     device = device_of(wanted.device)
     name = torch.cuda.get_device_name() if device == "cuda" else _processor()
-    backend = _backend(wanted.backend, device)
+    if onnx:
+        versions = {"onnxruntime": onnxruntime_version(device)}
+        backend, precision = "onnxruntime", "float32"
+    else:
+        backend = _backend(wanted.backend, device)
+        versions = {backend: version(backend)}
+        precision = precision_of(wanted.precision, device)
     return {
         "device": device,
         "name": name,
         "backend": backend,
-        "precision": precision_of(wanted.precision, device),
+        "precision": precision,
         "threads": wanted.threads,
-        "versions": {package: version(package) for package in {"torch", backend}},
+        "versions": {"torch": version("torch"), **versions},
     }
+
+
+def onnxruntime_version(device: str) -> str:
+    """The version of the onnxruntime that computes on such a device here.
+
+    Raises DcanError: it is not installed, or computes on CPUs alone.
+    """
+    try:
+        from dcan.net.onnx import version_on
+    except ModuleNotFoundError:
+        raise DcanError(
+            "model.onnx describes a network for onnxruntime, which is not installed: pip install "
+            "'dcan[onnx]'"
+        ) from None
+    return version_on(device)
 
 
 def be_deterministic(device: torch.device) -> None:
@@ -111,12 +134,12 @@ def precision_of(wanted: Literal["auto", "float16"] | Precision, device: str) ->
     return "bfloat16" if native else "float32"
 
 
-def hold(record: dict[str, Any], wanted: Wanted) -> None:
-    """Check that this machine computes as that of the record did.
+def hold(record: dict[str, Any], wanted: Wanted, *, onnx: bool = False) -> None:
+    """Check that this machine computes as that of the record did; `onnx` as of `resolve`.
 
     Raises DcanError that names the first difference: its bits would differ.
     """
-    here = resolve(wanted)
+    here = resolve(wanted, onnx=onnx)
     for key, value in record.items():
         if here.get(key) != value:
             raise DcanError(

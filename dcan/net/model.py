@@ -19,8 +19,8 @@ The widths are those of VGG-16 to conv4_3. That a head upsamples first, and to a
 there are classes, is inferred: of the plausible heads this one has both published sizes, 7.9
 million parameters and 568 kFLOP a pixel. But with two maps inside, a ReLU can switch a head off
 for good (decision 0012), so the configuration's default convolves at the head's stride first
-(`convolve`), to 32 maps: 7.9 million and 587 kFLOP. An option is a network with some of the heads only, as in the paper's
-ablation: stages below its deepest head are left out.
+(`convolve`), to 32 maps: 7.9 million and 587 kFLOP. Networks with some of the heads only are
+for the paper's ablation: stages below the deepest head are left out.
 """
 
 from __future__ import annotations

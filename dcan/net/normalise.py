@@ -35,6 +35,19 @@ def section_table(histogram: NDArray[np.integer]) -> NDArray[np.float32]:
     return (exact / sqrt(spread)).astype(np.float32)
 
 
+def as_wanted(table: NDArray[np.float32], normalisation: str) -> NDArray[np.float32]:
+    """What a network is shown for each intensity, in the place of a section's `table`.
+
+    `table`: as of `section_table`, float32 of 256 or 65536 values. `normalisation`:
+    `section-mean-deviation` is the table itself; `zero-one` the intensity over the greatest of
+    its dtype; `none` the intensity. Returns float32 of the same length.
+    """
+    if normalisation == "section-mean-deviation":
+        return table
+    raw = np.arange(len(table), dtype=np.float32)
+    return raw if normalisation == "none" else raw / np.float32(len(table) - 1)
+
+
 def histogram(section: NDArray[np.unsignedinteger]) -> NDArray[np.int64]:
     """Pixel counts by intensity, (256,) for uint8 and (65536,) for uint16.
 

@@ -103,10 +103,10 @@ class Metrics:
     """The results against truth on the sections `evaluated`, by the key of the result.
 
     `seen` are the sections that the network saw in training, evaluated or not: those in both are
-    marked wherever a number stands. `definitions` holds a sentence for each metric that has a
-    value. `curves` are Rand errors over the threshold, by the key of the map. `mistakes` are
-    pixels by the key of the result and of `MISTAKES`, at its best threshold for warping.
-    `without_tissue` are pixels of the sections that are in no metric.
+    marked wherever a number stands; None: it is not known. `definitions` holds a sentence for
+    each metric that has a value. `curves` are Rand errors over the threshold, by the key of the
+    map. `mistakes` are pixels by the key of the result and of `MISTAKES`, at its best threshold
+    for warping. `without_tissue` are pixels of the sections that are in no metric.
 
     Raises: ValueError for a value whose metric has no definition.
     """
@@ -114,7 +114,7 @@ class Metrics:
     scores: Mapping[str, MapScores]
     definitions: Mapping[str, str]
     evaluated: Sections
-    seen: Sections
+    seen: Sections | None
     neurites: NeuriteScores | Absent
     curves: Mapping[str, Curve]
     mistakes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -169,8 +169,9 @@ class Calibration:
 
     `origin` says where they come from, for example "the grid search on truth" or a file's path.
     Without `trials` they were given, not searched for, and `origin` is the reason printed.
-    `seen` are the sections that the network saw in training. `within` gives for each value the
-    least and the greatest that come within one standard error of the best.
+    `seen` are the sections that the network saw in training; None: it is not known. `within`
+    gives for each value the least and the greatest that come within one standard error of the
+    best.
     """
 
     chosen: Fusion
@@ -178,7 +179,7 @@ class Calibration:
     trials: tuple[Trial, ...] = ()
     warnings: tuple[str, ...] = ()
     sections: Sections = ()
-    seen: Sections = ()
+    seen: Sections | None = ()
     within: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     weights_sha256: str | None = None
     precision: Precision | None = None

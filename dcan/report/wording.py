@@ -100,19 +100,26 @@ def cautions(report: Report) -> list[str]:
         for stage in report.stages
         if stage.failed
     ]
-    if isinstance(report.metrics, Metrics) and (
-        seen := set(report.metrics.evaluated) & set(report.metrics.seen)
-    ):
-        found.append(f"The metrics include sections seen in training: {ranges(seen)}.")
-    if isinstance(report.metrics, Metrics) and (without := report.metrics.without_tissue):
-        found.append(
-            f"The metrics leave out {count(without)} pixels of the evaluated sections, which have "
-            "no tissue by volume.mask."
-        )
+    if isinstance(report.metrics, Metrics):
+        found.extend(_of_metrics(report.metrics))
     if isinstance(report.calibration, Calibration):
         found.extend(f"Calibration: {warning}" for warning in report.calibration.warnings)
     if report.volume.missing:
         found.append(f"Sections without tissue: {ranges(report.volume.missing)}.")
+    return found
+
+
+def _of_metrics(metrics: Metrics) -> list[str]:
+    found = []
+    if metrics.seen is None:
+        found.append("It is not known whether the network was trained on sections of the metrics.")
+    elif seen := set(metrics.evaluated) & set(metrics.seen):
+        found.append(f"The metrics include sections seen in training: {ranges(seen)}.")
+    if without := metrics.without_tissue:
+        found.append(
+            f"The metrics leave out {count(without)} pixels of the evaluated sections, which have "
+            "no tissue by volume.mask."
+        )
     return found
 
 

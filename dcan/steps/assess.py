@@ -162,16 +162,24 @@ def _metrics(space: Workspace, truth: Truth, evaluation: Evaluation) -> dict[str
         }
     if truth.kind == "neurites":
         record["neurites"] = _neurites(space, held)
-    trained_on = space.learned
-    seen = [z for z in held.sections if fingerprint_of(held.read("em.ome.zarr/0", z)) in trained_on]
-    if seen:
-        _log.warning("evaluate: the network saw sections %s in training", seen)
     record["sections"] = held.sections
-    record["seen_in_training"] = seen
+    record["seen_in_training"] = _seen(space, held)
     if space.config.volume.mask is not None:
         record["without_tissue"] = sum(_without(held.tissue(z)) for z in held.sections)
     record["definitions"] = DEFINITIONS
     return record
+
+
+def _seen(space: Workspace, held: HeldOut) -> list[int] | None:
+    """The sections that the networks were trained on; None: they do not say."""
+    trained_on = space.learned
+    if trained_on is None:
+        _log.warning("evaluate: it is not known which sections the network saw in training")
+        return None
+    seen = [z for z in held.sections if fingerprint_of(held.read("em.ome.zarr/0", z)) in trained_on]
+    if seen:
+        _log.warning("evaluate: the network saw sections %s in training", seen)
+    return seen
 
 
 def _without(tissue: Mask | None) -> int:

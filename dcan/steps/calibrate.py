@@ -58,7 +58,7 @@ class Section(BaseModel):
     z: int
     sha256: str
     members: list[int]
-    seen: bool
+    seen: bool | None
 
 
 class Borrowed(BaseModel):
@@ -134,7 +134,7 @@ def _search(
         "surface": [_row(score) for score in found.surface],
         "p": [[s.fusion.t / 1000, s.rand_error] for s in found.membrane],
         "remarks": [*found.remarks, *_remarks(validation)],
-        "seen_in_training": sum(validation.seen),
+        "seen_in_training": None if validation.seen is None else sum(validation.seen),
         "sections": validation.described(),
         "precision": precision_error(space, validation, best),
         "weights": [] if space.config.membrane else space.receipt("train").values["sha256"],
@@ -164,7 +164,12 @@ def _origin(space: Workspace) -> str:
 
 def _remarks(validation: Validation) -> list[str]:
     found = []
-    count, seen = len(validation.sections), sum(validation.seen)
+    count, seen = len(validation.sections), sum(validation.seen or [])
+    if validation.seen is None:
+        found.append(
+            "it is not known whether the networks were trained on the sections: where they "
+            "were, the error is too good"
+        )
     if seen:
         found.append(
             f"{seen} of the {count} sections were seen in training: the error is too "

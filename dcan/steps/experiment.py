@@ -165,7 +165,7 @@ def _held_out(space: Workspace) -> dict[str, Any]:
         box = held.box(z).slices[1:]
         truths.append(on)
         maps.append(whole[box])
-        seen += [z] * (fingerprint_of(em[box]) in space.learned)
+        seen += [z] * (fingerprint_of(em[box]) in (space.learned or ()))
         progress(number)
     if seen:
         _log.warning("experiment: the network saw sections %s in training", seen)

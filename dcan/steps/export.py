@@ -19,8 +19,14 @@ def export(space: Workspace, member: int, out: str) -> None:
     The file says all that the member's own says, and serves as `model.weights` or
     `training.start_from`.
 
-    Raises DcanError: there is no such member, or the file exists.
+    Raises DcanError: there is no such member, the file exists, or the networks are not this
+    package's.
     """
+    if space.config.model.onnx:
+        raise DcanError(
+            f"model.weights is {space.config.model.weights!r}, of networks in ONNX: hand on those "
+            "files as they are"
+        )
     found, path = members(space), Path(out)
     if not 0 <= member < len(found):
         raise DcanError(f"--member {member}: {len(found)} are trained, give 0..{len(found) - 1}")

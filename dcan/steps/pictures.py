@@ -27,7 +27,8 @@ def overlays(space: Workspace, scored: dict[str, Any]) -> tuple[Overlay, ...]:
     if "absent" in scored or truth is None or evaluation is None:
         return tuple(_overlay(space, z, {}) for z in _picks(space.present))
     held = HeldOut(space, truth, evaluation)
-    threshold, seen = scored["fused"]["thresholds"]["warping_error"], scored["seen_in_training"]
+    threshold = scored["fused"]["thresholds"]["warping_error"]
+    seen = scored["seen_in_training"] or ()
     return tuple(
         _overlay(space, z, _judged(space, held, z, threshold), seen=z in seen)
         for z in _picks(held.sections)

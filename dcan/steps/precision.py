@@ -24,7 +24,7 @@ def precision_error(
     `largest`, `mean`: of the maps, in probability. `rand_error`, `exact_rand_error`: of the
     segments by `fusion`, foreground-restricted, with this run's maps and with float32's.
     """
-    if space.config.membrane:
+    if space.config.membrane or space.config.model.onnx:
         return None
     record, given = space.receipt("resolve").values, space.config.prediction
     if (record["backend"], record["precision"]) == ("torch", "float32"):

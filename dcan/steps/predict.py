@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from dcan.engine.feeding import Feed
 from dcan.geometry import Box
-from dcan.net.normalise import section_table
+from dcan.net.normalise import as_wanted, section_table
 from dcan.net.windows import window
 from dcan.steps.devices import devices
 from dcan.steps.ingest import section_histogram
@@ -109,8 +109,9 @@ class _Devices:
 def _windows(space: Workspace, tiles: Sequence[Box]) -> Iterator[tuple[Box, Windows]]:
     """Some tiles in raster order, and what the network sees for each, normalised."""
     given, em = space.config.prediction, Store(space.root, "em.ome.zarr/0")
+    wanted = space.config.model.normalisation
     for z, section in groupby(tiles, lambda tile: tile.start[0]):
-        table = section_table(section_histogram(space, z))
+        table = as_wanted(section_table(section_histogram(space, z)), wanted)
         for tile in section:
             yield tile, table[window(em.read, space.shape, tile, given.tile, given.halo)][None]
 

@@ -40,6 +40,7 @@ def _facts(space: Workspace) -> records.VolumeFacts:
     source = volume.source
     where = f"{source.path} {source.dataset or ''}" if isinstance(source, SourcePath) else source
     packages = ("numba", "numpy", "scipy", "torch", "zarr", "dask", "snakemake")
+    computed = {} if space.config.membrane else space.receipt("resolve").values["versions"]
     return records.VolumeFacts(
         name=volume.name,
         source=where.strip(),
@@ -47,7 +48,7 @@ def _facts(space: Workspace) -> records.VolumeFacts:
         voxel_nm=volume.voxel_size,
         dtype=space.probe["dtype"],
         missing=tuple(sorted(space.missing)),
-        versions=versions(*packages),
+        versions={**versions(*packages), **computed},
         settings=space.config.model_dump(mode="json"),
     )
 
@@ -88,7 +89,7 @@ def _metrics(found: dict[str, Any]) -> records.Metrics | Absent:
         scores={name: _scores(found[name]) for name in ("p", "fused", "segments")},
         definitions=found["definitions"],
         evaluated=tuple(found["sections"]),
-        seen=tuple(found["seen_in_training"]),
+        seen=None if found["seen_in_training"] is None else tuple(found["seen_in_training"]),
         neurites=neurites,
         curves=curves,
         mistakes={name: found[name]["warping_mistakes"] for name in ("p", "fused", "segments")},
@@ -110,11 +111,18 @@ def _calibration(space: Workspace) -> records.Calibration:
         trials=trials,
         warnings=(*found.get("remarks", []), *found["linking"].get("remarks", [])),
         sections=tuple(sorted({section["z"] for section in sections})),
-        seen=tuple(sorted({section["z"] for section in sections if section["seen"]})),
+        seen=_seen(sections),
         within={axis: tuple(ends) for axis, ends in found.get(WITHIN, {}).items()},
         weights_sha256=", ".join(hashes) or None,
         precision=records.Precision(**found["precision"]) if found.get("precision") else None,
     )
+
+
+def _seen(sections: list[dict[str, Any]]) -> records.Sections | None:
+    """The sections that the networks saw in training; None: it is not known of some."""
+    if any(section["seen"] is None for section in sections):
+        return None
+    return tuple(sorted({section["z"] for section in sections if section["seen"]}))
 
 
 def _linking(space: Workspace) -> records.Linking:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from dcan.errors import DcanError
 from dcan.net.networks import layout
@@ -12,23 +14,51 @@ from dcan.steps.workspace import Workspace
 from dcan.storage.checkpoints import Weights, load_weights
 
 
-def checkpoints(named: str, key: str) -> list[Path]:
+class Hashed(Protocol):
+    """What is known by the hash of its content."""
+
+    @property
+    def sha256(self) -> str: ...  # noqa: D102
+
+
+H = TypeVar("H", bound=Hashed)
+
+
+def checkpoints(named: str, key: str, ending: str = ".safetensors") -> list[Path]:
     """The files that the value of a key names: one, or those of a folder in order.
 
     Raises DcanError: there is none.
     """
     path = Path(named)
-    shipped = Path(__file__).parents[2] / "models" / f"{named}.safetensors"
+    shipped = Path(__file__).parents[2] / "models" / f"{named}{ending}"
     if path.is_dir():
-        files = sorted(p for p in path.glob("*.safetensors") if ".state." not in p.name)
+        files = sorted(p for p in path.glob(f"*{ending}") if ".state." not in p.name)
     else:
         files = [p for p in (path, shipped) if p.is_file()][:1]
     if not files:
         raise DcanError(
-            f"{key} is {named!r}: no checkpoint, no folder of checkpoints and no name in "
+            f"{key} is {named!r}: no {ending} file, no folder of them and no name of one in "
             "models/: give one of these, or null to train from drawn weights"
         )
     return files
+
+
+def vouched(space: Workspace, load: Callable[[Path], H]) -> list[H]:
+    """The networks of the ensemble as `load` reads them, checked against training's receipt.
+
+    Raises DcanError: one is not what was vouched for.
+    """
+    receipt = space.receipt("train")
+    found = []
+    for path, wanted in zip(receipt.values["members"], receipt.values["sha256"], strict=True):
+        loaded = load(Path(path))
+        if loaded.sha256 != wanted:
+            raise DcanError(
+                f"checkpoint {path} is not the one that was vouched for: restore it, or remove "
+                "receipts/train.json and run snakemake"
+            )
+        found.append(loaded)
+    return found
 
 
 def starts(space: Workspace) -> list[Weights]:

@@ -15,8 +15,9 @@ from dcan.net.networks import layout, reach
 from dcan.net.state import TrainingState
 from dcan.net.train import Material, Record, train
 from dcan.steps.devices import devices
+from dcan.steps.onnx import vouch_for_onnx
 from dcan.steps.recipes import Machine, architecture, recipe
-from dcan.steps.starting import checkpoints, start_of, starts
+from dcan.steps.starting import checkpoints, start_of, starts, vouched
 from dcan.steps.truth import Labelled, hashes, labelled
 from dcan.steps.versions import versions
 from dcan.steps.vouching import Progress, check_inputs, vouch, working
@@ -187,6 +188,9 @@ def _learned(space: Workspace, member: int) -> tuple[str, ...]:
 def weights(space: Workspace) -> None:
     """Vouch for the members: those that were trained, or those that are given."""
     with working(space, "train", "weights"):
+        if space.config.model.onnx:
+            vouch_for_onnx(space, space.config.model.onnx)
+            return
         named = space.config.model.weights
         files = checkpoints(named, "model.weights") if named else []
         ledger: Ledger | None = None if files else _ledger(space)
@@ -218,14 +222,4 @@ def weights(space: Workspace) -> None:
 
 def members(space: Workspace) -> list[Weights]:
     """The networks of the ensemble, checked against the receipt of training."""
-    receipt = space.receipt("train")
-    found = []
-    for path, wanted in zip(receipt.values["members"], receipt.values["sha256"], strict=True):
-        loaded = load_weights(Path(path), layout)
-        if loaded.sha256 != wanted:
-            raise DcanError(
-                f"checkpoint {path} is not the one that was vouched for: restore it, or remove "
-                "receipts/train.json and run snakemake"
-            )
-        found.append(loaded)
-    return found
+    return vouched(space, lambda path: load_weights(path, layout))

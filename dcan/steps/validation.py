@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from dcan.config.model import Membrane as GivenMembrane
 from dcan.geometry import Box
+from dcan.net.normalise import as_wanted
 from dcan.net.predict import predict_section
 from dcan.ops.frames import Mask, Membrane
 from dcan.ops.targets import objects
@@ -47,10 +49,13 @@ class Validation:
 
     @cached_property
     def by(self) -> list[Members]:
-        """Of each section, the members that were not trained on it."""
+        """Of each section, the members that were not trained on it, as far as is known."""
         if self._space.config.membrane:
             return [() for _ in self.sections]
         check_inputs(self._space, "train")
+        if self._space.learned is None:
+            every = range(len(self._space.receipt("train").values["members"]))
+            return [tuple(every) for _ in self.sections]
         learned = [set(member.meta.sections) for member in members(self._space)]
         return [
             tuple(i for i, known in enumerate(learned) if section.sha256 not in known)
@@ -58,8 +63,13 @@ class Validation:
         ]
 
     @property
-    def seen(self) -> list[bool]:
-        """Of each section, whether all networks were trained on it; all make its map then."""
+    def seen(self) -> list[bool] | None:
+        """Of each section, whether all networks were trained on it; all make its map then.
+
+        None: it is not known.
+        """
+        if self._space.learned is None:
+            return None
         return [self._space.config.membrane is None and not by for by in self.by]
 
     @cached_property
@@ -79,6 +89,7 @@ class Validation:
 
     def _predicted(self) -> list[Membrane]:
         given = self._space.config.prediction
+        normalisation = self._space.config.model.normalisation
         progress = Progress("calibrate: maps", len(self.sections))
         found: dict[int, Membrane] = {}
         order = sorted(range(len(self.sections)), key=lambda i: self.by[i])
@@ -86,7 +97,8 @@ class Validation:
             network = predictor(self._space, which or None)
             for i in group:
                 s = self.sections[i]
-                found[i] = predict_section(network, s.em, s.table, given.tile, given.halo)
+                table = as_wanted(s.table, normalisation)
+                found[i] = predict_section(network, s.em, table, given.tile, given.halo)
                 progress(len(found))
         return [found[i] for i in range(len(found))]
 
@@ -105,7 +117,8 @@ class Validation:
 
     def described(self) -> list[dict[str, Any]]:
         """Each section as a calibration.json names it; `members` made its map, none: all did."""
+        told: Sequence[bool | None] = self.seen or [None] * len(self.sections)
         return [
             {"volume": s.volume, "z": s.z, "sha256": s.sha256, "members": list(by), "seen": seen}
-            for s, by, seen in zip(self.sections, self.by, self.seen, strict=True)
+            for s, by, seen in zip(self.sections, self.by, told, strict=True)
         ]

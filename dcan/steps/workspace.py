@@ -97,11 +97,15 @@ class Workspace:
         return [z for z in range(self.shape[0]) if z not in self.missing]
 
     @property
-    def learned(self) -> frozenset[str]:
-        """Hashes of the sections that the networks were trained on; none for a given map."""
+    def learned(self) -> frozenset[str] | None:
+        """Hashes of the sections that the networks were trained on; none for a given map.
+
+        None: the networks do not say.
+        """
         if self.config.membrane:
             return frozenset()
-        return frozenset(self.receipt("train").values["sections"])
+        sections = self.receipt("train").values["sections"]
+        return None if sections is None else frozenset(sections)
 
     def chosen(self) -> dict[str, Any]:
         """The calibrated sigma, depth, w_f, t, and the values of linking."""

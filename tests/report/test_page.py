@@ -380,6 +380,18 @@ def test_every_table_of_metrics_marks_sections_seen_in_training(html: str) -> No
     assert dirty.count('15-17 <strong class="seen">seen in training: 16-17</strong>') == 2
 
 
+def test_what_is_not_known_is_not_said_to_be_unseen() -> None:
+    unknown = replace(
+        everything(),
+        metrics=replace(metrics(), seen=None),
+        calibration=replace(calibration(), seen=None),
+    )
+    page = render(unknown)
+    assert page.count('<strong class="seen">not known whether seen in training</strong>') == 4
+    assert "none seen in training" not in page
+    assert "It is not known whether the network was trained on sections of the metrics." in page
+
+
 def test_the_best_of_a_row_is_bold_by_the_metric_s_own_direction(html: str) -> None:
     assert "<strong>0.0163</strong>" in html
     assert "<strong>0.98380</strong>" in html

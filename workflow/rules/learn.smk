@@ -53,6 +53,7 @@ rule weights:
         mem_mb=mem_mb_global,
     params:
         weights=str(CONFIG.model.weights),
+        onnx=str(CONFIG.model.onnx),
         members=CONFIG.training.members,
     shell:
         "dcan weights -c {RESOLVED:q} --log {log:q}"
