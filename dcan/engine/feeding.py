@@ -24,7 +24,7 @@ AHEAD = 4  # items that wait for each device: a tile's reading takes less than i
 class Feed(Generic[A, B]):
     """`work(item)` of submitted items, each of `works` on a thread of its own.
 
-    To be closed; what was submitted before is done first.
+    To be closed; what is not begun by then is cancelled.
     """
 
     def __init__(self, works: Sequence[Callable[[A], B]]) -> None:
@@ -35,6 +35,7 @@ class Feed(Generic[A, B]):
         self._computing = 0.0  # seconds, of all threads
         self._begun: float | None = None
         self._ended = 0.0
+        self._closed = threading.Event()
         self._threads = [
             threading.Thread(target=self._compute, args=(work,), name="dcan-device", daemon=True)
             for work in works
@@ -51,6 +52,9 @@ class Feed(Generic[A, B]):
     def _compute(self, work: Callable[[A], B]) -> None:
         while (taken := self._queue.get()) is not None:
             item, future = taken
+            if self._closed.is_set():
+                future.cancel()
+                continue
             began = time.perf_counter()
             with self._lock:
                 self._begun = began if self._begun is None else self._begun
@@ -75,7 +79,8 @@ class Feed(Generic[A, B]):
             return seconds, min(1.0, self._computing / (seconds * len(self._threads)))
 
     def close(self) -> None:
-        """Wait for what was submitted, and end the threads."""
+        """Wait for what is being computed, cancel the rest, and end the threads."""
+        self._closed.set()
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:

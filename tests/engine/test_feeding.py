@@ -70,6 +70,27 @@ def test_two_devices_compute_at_once() -> None:
     feed.close()
 
 
+def test_what_waits_when_it_is_closed_is_cancelled() -> None:
+    go, begun = threading.Event(), threading.Event()
+
+    def work(item: int) -> int:
+        begun.set()
+        go.wait(10)
+        return item
+
+    feed = Feed([work])
+    futures = [feed.submit(item) for item in range(AHEAD)]
+    begun.wait(10)
+    closing = threading.Thread(target=feed.close)
+    closing.start()
+    time.sleep(0.1)
+    go.set()
+    closing.join(10)
+    assert not closing.is_alive()
+    assert futures[0].result() == 0
+    assert all(future.cancelled() for future in futures[1:])
+
+
 def test_the_busy_share_is_that_of_computing() -> None:
     feed = Feed([time.sleep])
     assert feed.look() == (0.0, 0.0)
