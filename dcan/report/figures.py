@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dcan.report.records import Calibration, Curve, Drift, Fusion, Member, TrainingRecord
+from dcan.report.learned import Calibration, Fusion, Member, TrainingRecord
+from dcan.report.records import Drift
+from dcan.report.scored import Curve
 from dcan.report.svg import INK, SERIES, inline_svg
 from dcan.report.wording import escape_controls
 

@@ -10,22 +10,12 @@ from markupsafe import Markup
 
 from dcan.ops.definitions import MISTAKES
 from dcan.report import figures, overlays, wording
+from dcan.report.learned import Calibration, GivenWeights, Training, Trial
 from dcan.report.marks import MISTAKE_COLOURS
 from dcan.report.overlays import Overlay
-from dcan.report.records import (
-    MAP_METRICS,
-    NEURITE_METRICS,
-    Absent,
-    Calibration,
-    GivenWeights,
-    Linking,
-    MapScores,
-    Metrics,
-    Report,
-    Training,
-    Trial,
-)
+from dcan.report.records import Linking, Report
 from dcan.report.samples import row_png
+from dcan.report.scored import MAP_METRICS, NEURITE_METRICS, Absent, MapScores, Metrics
 
 TRIALS = 20
 """Rows of the calibration's table: the best ones."""

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 
 import yaml
 
-from dcan.report.records import Calibration, Metrics, Report
+from dcan.report.learned import Calibration
+from dcan.report.records import Report
+from dcan.report.scored import Metrics
 
 DIGITS = {"warping_error": 6, "vrand_thin": 5, "vinfo_thin": 5}
 """Decimals of a metric, where not 4."""

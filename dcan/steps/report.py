@@ -8,9 +8,10 @@ from typing import Any
 
 from dcan.config import FUSION, planned
 from dcan.config.model import SourcePath
-from dcan.report import records
+from dcan.report import learned, records, scored
 from dcan.report.page import render
-from dcan.report.records import Absent, Report
+from dcan.report.records import Report
+from dcan.report.scored import Absent
 from dcan.steps.costs import benchmarks
 from dcan.steps.drift import shifts
 from dcan.steps.outputs import existing
@@ -53,39 +54,35 @@ def _facts(space: Workspace) -> records.VolumeFacts:
     )
 
 
-def _scores(found: dict[str, Any]) -> records.MapScores:
+def _scores(found: dict[str, Any]) -> scored.MapScores:
     at = found["thresholds"]
-    return records.MapScores(
-        **{
-            key: records.Score(found[key], at.get(key))
-            for key in records.MAP_METRICS
-            if key in found
-        }
+    return scored.MapScores(
+        **{key: scored.Score(found[key], at.get(key)) for key in scored.MAP_METRICS if key in found}
     )
 
 
-def _fault(found: dict[str, Any]) -> records.Fault:
+def _fault(found: dict[str, Any]) -> scored.Fault:
     z, y, x = found["at"]
-    return records.Fault(found["label"], found["pieces"], found["voxels"], (z, y, x))
+    return scored.Fault(found["label"], found["pieces"], found["voxels"], (z, y, x))
 
 
-def _metrics(found: dict[str, Any]) -> records.Metrics | Absent:
+def _metrics(found: dict[str, Any]) -> scored.Metrics | Absent:
     if "absent" in found:
         return Absent(found["absent"])
-    neurites: records.NeuriteScores | Absent = Absent("the truth holds no neurites in 3-D")
+    neurites: scored.NeuriteScores | Absent = Absent("the truth holds no neurites in 3-D")
     if "neurites" in found:
-        scored = found["neurites"]
-        neurites = records.NeuriteScores(
-            **{key: scored[key] for key in records.NEURITE_METRICS},
-            worst_splits=tuple(map(_fault, scored["worst_splits"])),
-            worst_merges=tuple(map(_fault, scored["worst_merges"])),
-            pieces=scored["pieces"],
+        of = found["neurites"]
+        neurites = scored.NeuriteScores(
+            **{key: of[key] for key in scored.NEURITE_METRICS},
+            worst_splits=tuple(map(_fault, of["worst_splits"])),
+            worst_merges=tuple(map(_fault, of["worst_merges"])),
+            pieces=of["pieces"],
         )
     curves = {}
     for name in ("p", "fused"):
         curve = found[name]["curves"]["rand_error_foreground"]
-        curves[name] = records.Curve(tuple(curve["thresholds"]), tuple(curve["values"]))
-    return records.Metrics(
+        curves[name] = scored.Curve(tuple(curve["thresholds"]), tuple(curve["values"]))
+    return scored.Metrics(
         scores={name: _scores(found[name]) for name in ("p", "fused", "segments")},
         definitions=found["definitions"],
         evaluated=tuple(found["sections"]),
@@ -97,16 +94,16 @@ def _metrics(found: dict[str, Any]) -> records.Metrics | Absent:
     )
 
 
-def _calibration(space: Workspace) -> records.Calibration:
+def _calibration(space: Workspace) -> learned.Calibration:
     found = _json(space.root / "calibration.json")
     trials = tuple(
-        records.Trial(records.Fusion(*row[:4]), *row[4:]) for row in found.get("surface", [])
+        learned.Trial(learned.Fusion(*row[:4]), *row[4:]) for row in found.get("surface", [])
     )
     sections = found.get("sections", [])
     hashes = found.get("weights", [])
     chosen = found["chosen"]
-    return records.Calibration(
-        chosen=records.Fusion(*(chosen[name] for name in FUSION)),
+    return learned.Calibration(
+        chosen=learned.Fusion(*(chosen[name] for name in FUSION)),
         origin=found["from"],
         trials=trials,
         warnings=(*found.get("remarks", []), *found["linking"].get("remarks", [])),
@@ -114,11 +111,11 @@ def _calibration(space: Workspace) -> records.Calibration:
         seen=_seen(sections),
         within={axis: tuple(ends) for axis, ends in found.get(WITHIN, {}).items()},
         weights_sha256=", ".join(hashes) or None,
-        precision=records.Precision(**found["precision"]) if found.get("precision") else None,
+        precision=learned.Precision(**found["precision"]) if found.get("precision") else None,
     )
 
 
-def _seen(sections: list[dict[str, Any]]) -> records.Sections | None:
+def _seen(sections: list[dict[str, Any]]) -> scored.Sections | None:
     """The sections that the networks saw in training; None: it is not known of some."""
     if any(section["seen"] is None for section in sections):
         return None
@@ -178,15 +175,15 @@ def _stages(space: Workspace) -> tuple[records.Stage, ...]:
 def report(space: Workspace) -> None:
     """Write report.html from receipts, metrics, calibration and the stores."""
     with working(space, "report"):
-        scored = _json(space.root / "metrics.json")
+        found = _json(space.root / "metrics.json")
         page = render(
             Report(
                 volume=_facts(space),
-                metrics=_metrics(scored),
+                metrics=_metrics(found),
                 calibration=_calibration(space),
                 training=training(space),
                 linking=_linking(space),
-                overlays=overlays(space, scored),
+                overlays=overlays(space, found),
                 stages=_stages(space),
                 jobs=jobs_done(space),
                 outputs=tuple(records.Output(*pair) for pair in existing(space.root)),

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from dcan.net.augment import Section, Strength, shown
 from dcan.net.networks import layout
-from dcan.report import records
-from dcan.report.records import Absent
+from dcan.report import learned
 from dcan.report.samples import SampleRow
+from dcan.report.scored import Absent
 from dcan.steps.truth import labelled
 from dcan.steps.workspace import Workspace
 from dcan.storage.checkpoints import load_weights
@@ -20,11 +20,11 @@ from dcan.storage.checkpoints import load_weights
 SIDE, COUNT = 96, 3  # pixels of a sample in the report, and samples in a row
 
 
-def _member(path: Path) -> records.Member:
+def _member(path: Path) -> learned.Member:
     """The curve of one network, and the step whose weights are used."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     kept = tuple(
-        records.TrainingRecord(
+        learned.TrainingRecord(
             step=row["step"],
             loss=row["loss"],
             fused=row["fused"],
@@ -37,26 +37,26 @@ def _member(path: Path) -> records.Member:
         for row in rows
     )
     chosen = load_weights(path.with_suffix(".safetensors"), layout).meta.step
-    return records.Member(path.stem, kept, chosen)
+    return learned.Member(path.stem, kept, chosen)
 
 
-def training(space: Workspace) -> records.Training | records.GivenWeights | Absent:
+def training(space: Workspace) -> learned.Training | learned.GivenWeights | Absent:
     """The members that were trained for this volume, or where the map comes from."""
     if space.config.membrane:
         given = space.probe["sources"]["membrane"]["content"]
         return Absent(f"the membrane map was made elsewhere (its content: {given})")
     receipt = space.receipt("train")
     if receipt.values["given"]:
-        return records.GivenWeights(
+        return learned.GivenWeights(
             ", ".join(receipt.values["members"]), ", ".join(receipt.values["sha256"])
         )
     volumes = space.receipt("truth").values["volumes"]
     every = {(z, fold) for v in volumes for z, fold in zip(v["sections"], v["folds"], strict=True)}
     folds = space.config.training.folds
     kept_back = sorted({z for z, fold in every if fold is not None})
-    learned = sorted({z for z, fold in every if fold is None or folds > 1})
+    trained = sorted({z for z, fold in every if fold is None or folds > 1})
     members = tuple(_member(Path(p).with_suffix(".jsonl")) for p in receipt.values["members"])
-    return records.Training(members, tuple(learned), tuple(kept_back), _samples(space))
+    return learned.Training(members, tuple(trained), tuple(kept_back), _samples(space))
 
 
 def _samples(space: Workspace) -> tuple[SampleRow, ...]:

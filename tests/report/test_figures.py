@@ -12,15 +12,9 @@ import matplotlib
 import pytest
 
 from dcan.report import figures
-from dcan.report.records import (
-    Calibration,
-    Curve,
-    Drift,
-    Fusion,
-    Member,
-    TrainingRecord,
-    Trial,
-)
+from dcan.report.learned import Calibration, Fusion, Member, TrainingRecord, Trial
+from dcan.report.records import Drift
+from dcan.report.scored import Curve
 
 HOSTILE = '</text><script>$\\frac{$"\ud800\x00'
 CURVES = {"p": Curve((0.0, 0.5, 1.0), (0.3, 0.1, 0.2)), "fused": Curve((0.0, 1.0), (0.05, 0.07))}

@@ -16,33 +16,21 @@ from PIL import Image
 from dcan.ops.definitions import MISTAKES
 from dcan.report import overlays
 from dcan.report.jobs import StageJobs
-from dcan.report.marks import MISTAKE_COLOURS
-from dcan.report.page import render
-from dcan.report.records import (
-    Absent,
+from dcan.report.learned import (
     Calibration,
-    Curve,
-    Drift,
-    Fault,
     Fusion,
     GivenWeights,
-    Linking,
-    LinkRule,
-    MapScores,
     Member,
-    Metrics,
-    NeuriteScores,
-    Output,
     Precision,
-    Report,
-    Score,
-    Stage,
     Training,
     TrainingRecord,
     Trial,
-    VolumeFacts,
 )
+from dcan.report.marks import MISTAKE_COLOURS
+from dcan.report.page import render
+from dcan.report.records import Drift, Linking, LinkRule, Output, Report, Stage, VolumeFacts
 from dcan.report.samples import SampleRow
+from dcan.report.scored import Absent, Curve, Fault, MapScores, Metrics, NeuriteScores, Score
 from dcan.report.wording import DASH
 
 HOSTILE = (

@@ -15,7 +15,7 @@ from dcan.errors import DcanError
 from dcan.net.augment import DISTURBANCES
 from dcan.net.networks import layout
 from dcan.net.train import Record, train
-from dcan.report import records
+from dcan.report import learned
 from dcan.steps import train as steps
 from dcan.steps.calibrate import calibrate
 from dcan.steps.recipes import Machine, architecture, recipe
@@ -200,7 +200,7 @@ def test_the_report_shows_each_disturbance_and_the_network_that_is_kept(labelled
     train_member(space, 0)
     weights(space)
     found = training(space)
-    assert isinstance(found, records.Training)
+    assert isinstance(found, learned.Training)
     assert {"none", "turns", *DISTURBANCES} - {"blur"} == {row.name for row in found.samples}
     assert all(image.shape == (96, 96) for row in found.samples for image in row.images)
     plain, folded = (next(r for r in found.samples if r.name == n) for n in ("none", "creases"))
@@ -211,7 +211,7 @@ def test_the_report_shows_each_disturbance_and_the_network_that_is_kept(labelled
     assert member.chosen_step == best.step
 
 
-def order(record: records.TrainingRecord) -> tuple[float, float]:
+def order(record: learned.TrainingRecord) -> tuple[float, float]:
     assert record.rand_error is not None
     assert record.validation is not None
     return record.rand_error, record.validation
