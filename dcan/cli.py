@@ -177,8 +177,11 @@ def _start_log(path: str | None) -> None:
     shown.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(shown)
     if path:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        kept = logging.FileHandler(path, encoding="utf-8")
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            kept = logging.FileHandler(path, encoding="utf-8")
+        except OSError as error:
+            raise DcanError(f"--log {path}: {error.strerror}: give another file") from None
         kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         log.addHandler(kept)
 
@@ -207,8 +210,8 @@ def _run(args: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; 0 when it ended well, 1 when it refused or was stopped, 2 for wrong arguments."""
     args = _parser().parse_args(arguments)
-    _start_log(args.log)
     try:
+        _start_log(args.log)
         with on_sigterm():
             return _run(args)
     except (DcanError, Stopped) as error:

@@ -65,11 +65,11 @@ STAGES: dict[str, Stage] = {
         ),
     ),
     "resolve": Stage(
-        version=2,
+        version=3,
         keys=tuple(f"prediction.{key}" for key in ("device", "backend", "precision", "threads")),
     ),
     "calibrate": Stage(
-        version=4,
+        version=5,
         after=("truth", "train", "resolve"),
         keys=(
             *("segmentation", "prediction.tile", "prediction.halo", "prediction.views"),

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import Queue
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -59,13 +59,17 @@ class Feed(Generic[A, B]):
             with self._lock:
                 self._begun = began if self._begun is None else self._begun
             try:
-                future.set_result(work(item))
-            except BaseException as error:
-                future.set_exception(error)
+                found, error = work(item), None
+            except BaseException as raised:
+                found, error = None, raised
             with self._lock:
                 self._ended = time.perf_counter()
                 self._computing += self._ended - began
-            del taken, item, future  # not held while waiting for the next
+            if error is None:
+                future.set_result(cast(B, found))
+            else:
+                future.set_exception(error)
+            del taken, item, future, found, error  # not held while waiting for the next
 
     def look(self) -> tuple[float, float]:
         """Seconds from the first item's start to the last one's end, and the devices' busy share.

@@ -30,10 +30,26 @@ def folder() -> Path:
     return Path(tempfile.gettempdir()) / f"dcan-gpus-{os.getuid()}"
 
 
+def _own(leases: Path) -> Path:
+    """The folder, made where it is not there. Raises DcanError: it is not this user's to use."""
+    try:
+        leases.mkdir(mode=0o700, exist_ok=True)
+        if leases.stat(follow_symlinks=False).st_uid == os.getuid():
+            return leases
+        why = "it belongs to another user"
+    except OSError as error:
+        why = error.strerror or str(error)
+    raise DcanError(f"leases of GPUs cannot be kept in {leases}: {why}: set TMPDIR to a folder")
+
+
 def _locked(path: Path) -> int | None:
     """The descriptor that holds the lock of a file, or None where another holds it."""
     # Not inherited: a child that outlives its parent would hold the device.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise DcanError(f"a GPU cannot be leased in {path}: {why}: set TMPDIR") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -69,12 +85,10 @@ def lease(devices: Sequence[str], count: int, limit: float = LIMIT) -> Iterator[
     if count > len(devices):
         raise DcanError(
             f"{count} GPUs are asked for and {len(devices)} can be seen: lower the job's gpu "
-            "resource, or let it see more (CUDA_VISIBLE_DEVICES)"
+            "resource, or let it see more (CUDA_VISIBLE_DEVICES, under Slurm its gres)"
         )
-    leases = folder()
-    leases.mkdir(mode=0o700, exist_ok=True)
     begun, told = time.monotonic(), 0.0
-    while not (taken := _take(devices, count, leases)):
+    while not (taken := _take(devices, count, _own(folder()))):
         waited = time.monotonic() - begun
         if waited >= limit:
             raise DcanError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, Protocol
 
@@ -86,11 +87,21 @@ def be_deterministic(device: torch.device) -> None:
     # Deconvolutions have kernels on CUDA whose sums take any order.
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     # A twentieth of a training step: what is written to new tensors first is never read here.
+    # float32 means float32: ten bits of mantissa are a choice to be made by name.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
+FEATURES = ("avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16", "amx_int8", "bf16", "sve")
+"""Of processors: for each of them there are other kernels, whose sums take another order."""
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+
+
 def _processor() -> str:
-    return str(torch.backends.cpu.get_cpu_capability())
+    """What of the processor decides bits, and what keeps it from being used."""
+    kept = [f"{name}={os.environ[name]}" for name in LIMITS if name in os.environ]
+    able = [feature for feature in FEATURES if _has(feature)]
+    return " ".join([str(torch.backends.cpu.get_cpu_capability()), *able, *kept])
 
 
 def _backend(wanted: Literal["auto", "torch", "openvino"], device: str) -> str:

@@ -136,7 +136,7 @@ class OnnxMember:
 def _session(
     name: str, content: bytes, device: torch.device, threads: int
 ) -> onnxruntime.InferenceSession:
-    """A network ready on a device, and on no other.
+    """A network ready on a device; an operation that CUDA has not is computed by the CPU.
 
     Raises DcanError: onnxruntime does not know it, or cannot use the device.
     """

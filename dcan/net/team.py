@@ -7,6 +7,7 @@ so are the weights, to rounding: sums over the batch are taken in another order.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import tempfile
@@ -27,6 +28,9 @@ from dcan.net.rule import UNKNOWN
 
 LONGEST = timedelta(hours=1)  # others wait while the first one validates
 END = 60.0  # seconds that the others have to end in
+GRACE = 10.0  # seconds that the first has to notice by itself that another ended
+
+_log = logging.getLogger("dcan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,8 @@ def followed(
 
     `target(rank, meeting, device, parent, *arguments)` is what each runs.
 
-    Raises DcanError: one of them ended before its time.
+    Raises DcanError: one of them ended before its time. Where the caller waits for it inside
+    a kernel that nothing can interrupt, this process ends instead, with the same line.
     """
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="dcan-team-") as folder:
@@ -127,25 +132,42 @@ def followed(
         ]
         for process in others:
             process.start()
+        over = threading.Event()
+        threading.Thread(target=_watch, args=(others, devices, over), daemon=True).start()
         try:
             yield meeting
+            over.set()
             for process in others:
                 process.join(END)
         except RuntimeError:
-            _blame(others, devices)
+            over.set()
+            time.sleep(1)  # who was killed may be seen a moment later
+            if ended := _ended(others, devices):
+                raise DcanError(ended) from None
             raise
         finally:
+            over.set()
             for process in others:
                 process.kill()
                 process.join()
 
 
-def _blame(others: Sequence[BaseProcess], devices: Sequence[str]) -> None:
-    """Raise DcanError where one of the others is the reason why the first cannot go on."""
-    time.sleep(1)  # who was killed may be seen a moment later
+def _ended(others: Sequence[BaseProcess], devices: Sequence[str]) -> str | None:
+    """What there is to say where one of the others ended as it should not; None: none did."""
     for process, device in zip(others, devices[1:], strict=True):
-        if process.exitcode is not None:
-            raise DcanError(
+        if process.exitcode:
+            return (
                 f"the process that trained on {device} ended (status {process.exitcode}): its log "
                 "is above; give the same command again to go on from the last state"
-            ) from None
+            )
+    return None
+
+
+def _watch(others: Sequence[BaseProcess], devices: Sequence[str], over: threading.Event) -> None:
+    """End this process when another has ended and it does not notice by itself."""
+    while not over.wait(0.5):
+        if (ended := _ended(others, devices)) and not over.wait(GRACE):
+            _log.error("dcan: error: %s", ended)
+            for process in others:
+                process.kill()
+            os._exit(1)

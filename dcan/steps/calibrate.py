@@ -247,5 +247,6 @@ def calibrate(space: Workspace, workers: int = 1) -> None:
         _log.info("calibrate: %s", chosen)
         entry = Entry("calibration", (seal_file(space.root, path),))
         sections = [section["sha256"] for section in record.get("sections", [])]
-        values = {"chosen": chosen, "from": record["from"], "sections": sections}
+        asked = space.fingerprint("calibrate")
+        values = {"chosen": chosen, "from": record["from"], "sections": sections, "asked": asked}
         vouch(space, "calibrate", digest(record), values, entries=(entry,))

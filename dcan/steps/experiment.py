@@ -17,7 +17,7 @@ from dcan.config.model import Evaluation, Truth
 from dcan.errors import DcanError
 from dcan.geometry import Box
 from dcan.net.normalise import histogram, section_table
-from dcan.net.predict import predict_section
+from dcan.net.predict import Predictor, predict_section
 from dcan.net.rule import DivergedError
 from dcan.ops.fusion import fused_map
 from dcan.ops.metrics import score_stack
@@ -26,6 +26,7 @@ from dcan.ops.targets import NEURITE, target
 from dcan.steps.assess import SHOWN, HeldOut, fusion_of, neurite_map
 from dcan.steps.calibrate import calibrate
 from dcan.steps.comparing import table
+from dcan.steps.devices import device
 from dcan.steps.probe import probe
 from dcan.steps.resolve import predictor, resolve
 from dcan.steps.sources import hints, opened
@@ -150,9 +151,13 @@ def _scored(config: Config) -> tuple[Truth, Evaluation]:
 
 def _held_out(space: Workspace) -> dict[str, Any]:
     """The metrics of the held-out sections, which chose nothing."""
+    with device(space) as name:
+        return _held_out_by(space, predictor(space, device=name))
+
+
+def _held_out_by(space: Workspace, network: Predictor) -> dict[str, Any]:
     given, evaluation = _scored(space.config)
     held, source = HeldOut(space, given, evaluation), opened(space.config, "volume")
-    network = predictor(space)
     _, height, width = source.shape
     prediction = space.config.prediction
     progress = Progress("experiment: held-out sections", len(held.sections))

@@ -32,7 +32,6 @@ def export(space: Workspace, member: int, out: str) -> None:
         raise DcanError(f"--member {member}: {len(found)} are trained, give 0..{len(found) - 1}")
     if path.exists():
         raise DcanError(f"--out {out} exists: give another name, or remove it")
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights = found[member]
     sha256 = save_weights(path, weights.tensors, weights.meta, "float16")
     _log.info("export: %s, %d bytes, sha256 %s", path, path.stat().st_size, sha256)

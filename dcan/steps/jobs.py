@@ -13,7 +13,7 @@ from dcan.steps.profile import Profile
 
 THREADS = 2
 """Of a job of blocks or sections, as its rule has them."""
-ALONE = ("probe", "allocate", "survey", "truth", "resolve", "link", "evaluate", "report")
+ALONE = ("probe", "allocate", "truth", "resolve", "link", "evaluate", "report")
 """Stages whose rules have one thread."""
 OF_THE_NETWORK = ("train", "resolve", "calibrate", "predict")
 """Stages whose jobs ask for a GPU."""

@@ -9,9 +9,10 @@ import numpy as np
 from dcan.net.predict import predict_section
 from dcan.ops.metrics import foreground_counts, rand_error
 from dcan.ops.sections import Fusion, segment
+from dcan.steps.devices import device
 from dcan.steps.resolve import predictor
 from dcan.steps.validation import Validation
-from dcan.steps.workspace import Workspace
+from dcan.steps.workspace import MEMBRANE_ABSENT, Workspace
 
 SECTIONS = 3  # enough to see an error by, and an eighth of the time of two dozen
 
@@ -29,16 +30,20 @@ def precision_error(
     record, given = space.receipt("resolve").values, space.config.prediction
     if (record["backend"], record["precision"]) == ("torch", "float32"):
         return None
+    every = validation.sections[:SECTIONS]
+    truths, tissues = validation.truths[:SECTIONS], validation.tissues[:SECTIONS]
     maps, exact = validation.maps[:SECTIONS], []
-    for section, by in zip(validation.sections[:SECTIONS], validation.by, strict=False):
-        network = predictor(space, by or None, exact=True)
-        exact.append(predict_section(network, section.em, section.table, given.tile, given.halo))
+    with device(space) as name:
+        for section, by, tissue in zip(every, validation.by, tissues, strict=False):
+            network = predictor(space, by or None, name, exact=True)
+            seen = (section.em, section.table, given.tile, given.halo)
+            found = predict_section(network, *seen)
+            exact.append(found if tissue is None else np.where(tissue, found, MEMBRANE_ABSENT))
     apart = np.abs(np.stack(maps).astype(np.int16) - np.stack(exact)) / 255
-    truths = validation.truths[:SECTIONS]
     own, other = (
         rand_error(
-            foreground_counts(truth, segment(u, fusion).labels)
-            for truth, u in zip(truths, stack, strict=True)
+            foreground_counts(truth, segment(u, fusion, tissue).labels)
+            for truth, u, tissue in zip(truths, stack, tissues, strict=True)
         )
         for stack in (maps, exact)
     )

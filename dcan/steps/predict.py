@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -44,11 +44,9 @@ from dcan.storage.volumes import Store
 Windows = NDArray[np.float32]
 Tiles = NDArray[np.uint8]
 
-STREAMS = 2  # threads a GPU: one copies while the other's window is computed
+THREADS = 2  # a GPU: one brings a window and takes a tile away while the other's is computed
 
 _log = logging.getLogger("dcan")
-_lock = threading.Lock()
-_running: dict[str, _Devices] = {}
 
 
 @dataclass
@@ -57,41 +55,33 @@ class _Devices:
 
     feed: Feed[Windows, Tiles]
     names: list[str]
-    held: ExitStack
     voxels: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     _said: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, space: Workspace, gpus: int) -> _Devices:
-        """The devices of the job, or of a worker of a Dask cluster, taken once in a process."""
-        with _lock:
-            key = space.fingerprint("predict")
-            if key not in _running:
-                _running[key] = cls._taken(space, gpus)
-            return _running[key]
-
-    @classmethod
-    def _taken(cls, space: Workspace, gpus: int) -> _Devices:
+    @contextmanager
+    def taken(cls, space: Workspace, gpus: int) -> Iterator[_Devices]:
+        """Devices of the job in the body, given back whatever ends it."""
         record, halo = space.receipt("resolve").values, space.config.prediction.halo
-        held = ExitStack()
-        names = held.enter_context(devices(record, gpus))
-        networks = [predictor(space, device=name) for name in names]
-        streams = STREAMS if record["device"] == "cuda" else 1
-        feed = Feed([partial(network.tile, halo=halo) for network in networks * streams])
-        held.callback(feed.close)
-        return cls(feed, names, held)
+        with devices(record, gpus) as names:
+            networks = [predictor(space, device=name) for name in names]
+            threads = THREADS if record["device"] == "cuda" else 1
+            feed = Feed([partial(network.tile, halo=halo) for network in networks * threads])
+            with closing(feed):
+                yield cls(feed, names)
 
     def done(self, voxels: int) -> None:
         """Count voxels; says every few seconds how fast and how busy the devices are."""
-        with _lock:
+        with self._lock:
             self.voxels += voxels
             if time.monotonic() - self._said < 5:
                 return
             self._said = time.monotonic()
-        seconds, busy = self.feed.look()
+        found = self.record()
         _log.info(
             "predict: %.3g Mvoxel, %.3g Mvoxel/s, device busy %.0f%%",
-            *(self.voxels / 1e6, self.voxels / 1e6 / seconds, 100 * busy),
+            *(found["voxels"] / 1e6, found["voxels_per_second"] / 1e6, 100 * found["busy"]),
         )
 
     def record(self) -> dict[str, Any]:
@@ -116,12 +106,12 @@ def _windows(space: Workspace, tiles: Sequence[Box]) -> Iterator[tuple[Box, Wind
             yield tile, table[window(em.read, space.shape, tile, given.tile, given.halo)][None]
 
 
-def _predict_block(space: Workspace, gpus: int, pack: Pack, box: Box) -> Entry:
-    found = np.full(box.shape, MEMBRANE_ABSENT, np.uint8)
-    if tiles := tissue_tiles(space, box):
-        _fill(space, _Devices.of(space, gpus), tiles, box, found)
+def _predict_block(space: Workspace, running: _Devices, pack: Pack, box: Box) -> Entry:
+    found, tiles = np.full(box.shape, MEMBRANE_ABSENT, np.uint8), tissue_tiles(space, box)
+    if tiles:
+        _fill(space, running, tiles, box, found)
         blank(space, box, found)
-    return _entry(space, box, Store(space.root, "membrane.ome.zarr/0").write(box, found))
+    return _entry(space, box, tiles, Store(space.root, "membrane.ome.zarr/0").write(box, found))
 
 
 def _fill(
@@ -144,9 +134,12 @@ def _fill(
         take()
 
 
-def _entry(space: Workspace, box: Box, objects: tuple[Stored, ...]) -> Entry:
+def _adopted(space: Workspace, box: Box, objects: tuple[Stored, ...]) -> Entry:
+    return _entry(space, box, tissue_tiles(space, box), objects)
+
+
+def _entry(space: Workspace, box: Box, tiles: Sequence[Box], objects: tuple[Stored, ...]) -> Entry:
     """What a predicted block is recorded as; `voxels` are those that the network was asked for."""
-    tiles = tissue_tiles(space, box)
     counts = {
         "voxels": sum(tile.size for tile in tiles),
         "tiles_predicted": len(tiles),
@@ -158,7 +151,8 @@ def _entry(space: Workspace, box: Box, objects: tuple[Stored, ...]) -> Entry:
 def predict(space: Workspace, part: Part, workers: int, gpus: int = 1) -> None:
     """Predict a part of the volume's blocks, or copy them where a map is given.
 
-    `gpus`: how many this job was given; each computes with the whole ensemble.
+    `gpus`: how many this job was given; each computes with the whole ensemble. The devices are
+    the job's, so blocks are on its own threads, whatever `engine.scheduler` there is.
     """
     check_inputs(space, "survey", "ingest", "allocate")
     ledger, written = space.ledger("predict"), Store(space.root, "membrane.ome.zarr/0").objects
@@ -166,15 +160,12 @@ def predict(space: Workspace, part: Part, workers: int, gpus: int = 1) -> None:
         adoption = Adoption(written, partial(copied, space))
         do_batch(space, ledger, part, partial(copy_block, space, given), workers, adoption)
         return
-    work, adoption = partial(_predict_block, space, gpus), Adoption(written, partial(_entry, space))
-    try:
-        do_batch(space, ledger, part, work, max(2, workers), adoption)
-    finally:
-        running = _running.pop(space.fingerprint("predict"), None)
-        if running:
-            running.held.close()
-    if running:
-        _keep(space, part, running.record())
+    adoption, here = Adoption(written, partial(_adopted, space)), space.on_threads()
+    with _Devices.taken(space, gpus) as running:
+        work = partial(_predict_block, space, running)
+        do_batch(here, ledger, part, work, max(2, workers), adoption)
+        if running.voxels:
+            _keep(space, part, running.record())
 
 
 def _keep(space: Workspace, part: Part, record: Mapping[str, Any]) -> None:

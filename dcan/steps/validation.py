@@ -16,6 +16,7 @@ from dcan.net.normalise import as_wanted
 from dcan.net.predict import predict_section
 from dcan.ops.frames import Mask, Membrane
 from dcan.ops.targets import objects
+from dcan.steps.devices import device
 from dcan.steps.labels import labelled_tissue
 from dcan.steps.maps import read_map
 from dcan.steps.resolve import predictor
@@ -93,13 +94,14 @@ class Validation:
         progress = Progress("calibrate: maps", len(self.sections))
         found: dict[int, Membrane] = {}
         order = sorted(range(len(self.sections)), key=lambda i: self.by[i])
-        for which, group in groupby(order, key=lambda i: self.by[i]):
-            network = predictor(self._space, which or None)
-            for i in group:
-                s = self.sections[i]
-                table = as_wanted(s.table, normalisation)
-                found[i] = predict_section(network, s.em, table, given.tile, given.halo)
-                progress(len(found))
+        with device(self._space) as name:
+            for which, group in groupby(order, key=lambda i: self.by[i]):
+                network = predictor(self._space, which or None, name)
+                for i in group:
+                    s = self.sections[i]
+                    table = as_wanted(s.table, normalisation)
+                    found[i] = predict_section(network, s.em, table, given.tile, given.halo)
+                    progress(len(found))
         return [found[i] for i in range(len(found))]
 
     def _given(self, given: GivenMembrane) -> list[Membrane]:

@@ -12,6 +12,7 @@ from dcan.config import FILLED_BY, planned, trains
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid, share
 from dcan.steps.jobs import stages
+from dcan.steps.labels import left_out
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage.claims import Held, held
 from dcan.storage.logs import Failure, failures, last, of_stage
@@ -22,8 +23,6 @@ State = Literal["done", "working", "stopped", "outdated", "waiting"]
 RECENT = 600.0
 """Seconds over which a rate is taken."""
 BY_SECTION = ("merge", "stitch", "settle")
-BY_CONTENT = ("calibrate", "train")
-"""Stages whose receipts carry a fingerprint of what they found, not of what they were given."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +149,8 @@ def _fingerprint(space: Glance, stage: str) -> str | None:
     name, _, store = stage.partition("_")
     try:
         given = {"store": store, "of": space.identity(FILLED_BY[store])} if store else {}
+        if stage == "truth":
+            given = left_out(space)
         return space.fingerprint(name, **given)
     except DcanError:
         return None
@@ -162,7 +163,15 @@ def _receipt(space: Glance, stage: str, expected: str | None) -> State | None:
     found = heading(space.root / "receipts" / f"{stage}.json")
     if found is None:
         return None
-    return "done" if stage in BY_CONTENT or found[0] == expected else "outdated"
+    if stage == "calibrate":  # its own fingerprint is of what it chose
+        return "done" if space.receipt(stage).values.get("asked") == expected else "outdated"
+    return "done" if _by_content(space, stage) or found[0] == expected else "outdated"
+
+
+def _by_content(space: Glance, stage: str) -> bool:
+    """Whether a receipt's fingerprint is of what was found: weights, read to know it."""
+    given = space.config.training.start_from or not trains(space.config)
+    return stage == "train" and bool(given)
 
 
 def _marks(
@@ -170,9 +179,10 @@ def _marks(
 ) -> dict[str, Mark]:
     """What the journals of a stage hold of its blocks under the present fingerprint."""
     folder = space.root / "receipts"
-    if expected is None and stage not in BY_CONTENT:
+    by_content = _by_content(space, stage)
+    if expected is None and not by_content:
         return {}
-    written = None if stage in BY_CONTENT else expected
+    written = None if by_content else expected
     found = marks(folder / stage, written)
     for level in range(1, 1 + max((int(k.partition("/")[0]) for k in keys if "/" in k), default=0)):
         below = marks(folder / f"{stage}_{level}", written)
@@ -201,6 +211,11 @@ def _holder(space: Glance, stage: str, claim: Held, found: Mapping[str, Mark]) -
     return Holder(claim, sum(key in found for key in keys), len(keys), says)
 
 
+def _done(key: str | None, found: Mapping[str, Mark]) -> bool:
+    """Whether a block was done after all; the log of a pyramid does not name its level."""
+    return key is not None and (key in found or any(k.endswith(f"/{key}") for k in found))
+
+
 def _failed(
     space: Glance, stage: str, found: Mapping[str, Mark], alive: Sequence[Held]
 ) -> tuple[Failure, ...]:
@@ -209,6 +224,6 @@ def _failed(
     latest: dict[str, Failure] = {}
     for log in of_stage(space.root / "logs", stage.replace("_", "-"), "log"):
         for failure in failures(log):
-            if failure.at >= since and (failure.key or "") not in found:
+            if failure.at >= since and not _done(failure.key, found):
                 latest[failure.key or log.stem] = failure
     return tuple(latest.values())

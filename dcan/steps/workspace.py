@@ -48,6 +48,11 @@ class Workspace:
         """The workspace of a configuration."""
         return cls(config, Path(config.output).absolute() / config.volume.name)
 
+    def on_threads(self) -> Workspace:
+        """This workspace, with blocks on the threads of the job whatever scheduler there is."""
+        engine = self.config.engine.model_copy(update={"scheduler": None})
+        return Workspace(self.config.model_copy(update={"engine": engine}), self.root)
+
     def receipt(self, stage: str) -> Receipt:
         """The receipt of a stage; raises DcanError when there is none that holds."""
         path = self.root / "receipts" / f"{stage}.json"

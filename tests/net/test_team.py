@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -105,6 +106,30 @@ def test_nobody_outlives_the_first() -> None:
     while any(each.is_running() and each.status() != "zombie" for each in others):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+EARLY = """
+import sys
+from dcan.net import team
+team.GRACE = 0.5
+def never(rank, meeting, device, parent):
+    sys.exit(3)
+if __name__ == "__main__":
+    with team.followed(never, (), ["cpu", "cpu"]) as meeting:
+        with team.joined(team.Team(0, 2), meeting, "cpu"):
+            print("together")
+"""
+
+
+def test_one_that_never_comes_is_not_waited_for(tmp_path: Path) -> None:
+    script = tmp_path / "early.py"
+    script.write_text(EARLY)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert "together" not in done.stdout
+    assert "the process that trained on cpu ended (status 3)" in done.stderr
 
 
 def test_more_devices_than_samples_are_not_used() -> None:

@@ -24,7 +24,7 @@ from dcan.net.normalise import histogram, section_table
 from dcan.net.predict import Predictor, predict_section
 from dcan.steps import ingest, probe
 from dcan.steps import predict as predicting
-from dcan.steps.devices import devices
+from dcan.steps.devices import device, devices
 from dcan.steps.predict import predict
 from dcan.steps.resolve import predictor, resolve
 from dcan.steps.sealing import seal
@@ -133,18 +133,62 @@ def test_a_job_takes_a_device_that_no_other_has_and_says_which(
     assert "simulated-0" not in done.stderr
 
 
-def test_slurm_hands_out_gpus_by_itself(ready: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_cannot_be_made_ends_the_job_and_gives_its_device_back(
+    ready: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DCAN_SIMULATED_GPUS", "1")
-    monkeypatch.setenv("SLURM_JOB_GPUS", "3")
-    space = ready(noise(2, 32, 32))
-    with lease(["simulated-0"], 1):
-        predict(space, Part(0, 1), 1)
-    record = {"device": "cuda", "name": "A"}
+
+    def refusing(*_: Any, **__: Any) -> Predictor:
+        raise DcanError("too little memory")
+
+    monkeypatch.setattr(predicting, "predictor", refusing)
+    space = ready(noise(4, 64, 64))
+    with pytest.raises(DcanError, match="too little memory"):
+        predict(space, Part(0, 1), 2)
+    with lease(["simulated-0"], 1, 0):
+        pass
+
+
+def test_a_block_that_fails_ends_the_job_and_gives_its_device_back(
+    ready: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DCAN_SIMULATED_GPUS", "1")
+
+    def failing(em: torch.Tensor) -> torch.Tensor:
+        return em[0, 0] * torch.nan
+
+    monkeypatch.setattr(
+        predicting, "predictor", lambda *_, **__: Predictor([failing], 8, threads=1)
+    )
+    with pytest.raises(DcanError, match="not finite"):
+        predict(ready(noise(4, 64, 64)), Part(0, 1), 2)
+    with lease(["simulated-0"], 1, 0):
+        pass
+
+
+def test_one_device_is_leased_for_maps_of_sections(
+    ready: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DCAN_SIMULATED_GPUS", "2")
+    space, every = ready(noise(2, 32, 32)), ["simulated-0", "simulated-1"]
     with (
-        pytest.raises(DcanError, match="2 GPUs were asked for, 1 of the kind A"),
-        devices(record, 2),
+        lease(every[:1], 1),
+        device(space),
+        pytest.raises(DcanError, match="no 1 of 2"),
+        lease(every, 1, 0),
     ):
         pass
+
+
+def test_more_gpus_than_can_be_seen_and_simulated_ones_beside_real(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DCAN_SIMULATED_GPUS", "1")
+    with pytest.raises(DcanError, match="2 GPUs are asked for and 1 can be seen"):
+        devices({"device": "cpu"}, 2).__enter__()
+    # a volume that was resolved for GPUs is never computed on the processor
+    with pytest.raises(DcanError, match="1 GPUs are asked for and 0 can be seen"):
+        devices({"device": "cuda", "name": "none such"}, 1).__enter__()
 
 
 def test_memory_is_flat_over_a_thousand_blocks(
