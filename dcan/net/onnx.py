@@ -24,6 +24,7 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 FAULTS = (
     *(state.EPFail, state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
     *(state.NoSuchFile, state.NotImplemented, state.RuntimeException),
+    *(RuntimeError, ValueError),  # its other exceptions, and names that are no text
 )
 FLOAT = "tensor(float)"
 OUTSIDE = 1e-3  # how far rounding may carry a probability out of 0..1
@@ -149,8 +150,10 @@ def _session(
     only = {"enable_fallback": 0, "read_config_from_model": 0}
     try:
         session = onnxruntime.InferenceSession(content, _options(threads), providers, **only)
-    except FAULTS as error:
-        raise DcanError(f"network {name}: {_said(error)}: export it anew") from None
+    except (*FAULTS, MemoryError) as error:
+        raise DcanError(
+            f"network {name}: {_said(error)}: restore the file, or export it anew"
+        ) from None
     if device.type == "cuda" and CUDA not in session.get_providers():
         raise DcanError(
             f"network {name}: onnxruntime cannot use {device}: install an onnxruntime-gpu for this "
@@ -171,9 +174,10 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
 
 
 def _said(error: Exception) -> str:
-    """The first line of what onnxruntime says, without its numbers of errors."""
-    text = re.sub(r"^(\[ONNXRuntimeError\] : \d+ : \w+ : )", "", str(error))
-    return (text.splitlines() or [type(error).__name__])[0][:200].rstrip(" .:")
+    """The beginning of what onnxruntime says, without its numbers of errors, as one line."""
+    text = re.sub(r"^(\[ONNXRuntimeError\] : \d+ : \w+ : )", "", str(error))[:200]
+    shown = "".join(sign if sign.isprintable() else " " for sign in text)
+    return shown.strip(" .:") or type(error).__name__
 
 
 def _check_input(name: str, dtype: str, shape: list[int | str | None], side: int) -> None:

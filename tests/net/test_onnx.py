@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given as given_by
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from dcan.config.onnx import Onnx
 from dcan.errors import DcanError
@@ -130,6 +133,10 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "an operator of its own": (
         graph(node("Steal", "em", domain="own")), {}, "own:Steal.* is not a registered",
     ),
+    "a name that is no text": (
+        filtered(KERNELS[:1]).replace(b"kernels", b"kernel\xe2", 1),
+        {}, "restore the file, or export it anew",
+    ),
     "softmax of one": (
         filtered(KERNELS[:1]), {"output": "softmax"}, "one channel, of which that is 1 everywhere",
     ),
@@ -145,6 +152,20 @@ def test_a_network_that_is_not_what_is_said_is_refused_before_it_runs(what: str)
         member(content, **over)
     assert "net.onnx" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=100, deadline=None)
+@given_by(st.lists(st.integers(0, 8 * len(filtered(KERNELS[:1])) - 1), min_size=1, max_size=4))
+def test_a_damaged_network_runs_or_is_refused_in_one_line(bits: list[int]) -> None:
+    content = bytearray(filtered(KERNELS[:1]))
+    for bit in bits:
+        content[bit // 8] ^= 1 << bit % 8
+    said = ""
+    try:
+        assert member(bytes(content))(window()).shape == (SIDE, SIDE)
+    except (DcanError, MemoryError) as error:
+        said = str(error)
+    assert "\n" not in said
 
 
 @pytest.mark.parametrize(
