@@ -33,7 +33,7 @@ OUTSIDE = 1e-3  # how far rounding may carry a probability out of 0..1
 def version_on(device: str) -> str:
     """The version of the onnxruntime that computes on such a device here.
 
-    Raises DcanError: it computes on CPUs alone, and the device is none.
+    Raises DcanError: the device is a GPU, and it computes on CPUs alone.
     """
     if device == "cuda" and CUDA not in onnxruntime.get_available_providers():
         raise DcanError(
