@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dcan.config import FUSION, LINKS
+from dcan.config import FUSION, LINKS, searched
 from dcan.engine.blocks import over
 from dcan.errors import DcanError
 from dcan.ops import calibration
@@ -247,6 +247,7 @@ def calibrate(space: Workspace, workers: int = 1) -> None:
         _log.info("calibrate: %s", chosen)
         entry = Entry("calibration", (seal_file(space.root, path),))
         sections = [section["sha256"] for section in record.get("sections", [])]
-        asked = space.fingerprint("calibrate")
+        # Values that are given stand on no other stage, which may not be done.
+        asked = space.fingerprint("calibrate") if searched(space.config) else None
         values = {"chosen": chosen, "from": record["from"], "sections": sections, "asked": asked}
         vouch(space, "calibrate", digest(record), values, entries=(entry,))

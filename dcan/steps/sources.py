@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 
 from dcan.config import Config, Phantom, SourcePath
 from dcan.config.model import Source as SourceValue
@@ -40,6 +41,28 @@ def sources(config: Config) -> Iterator[tuple[str, SourceSpec, Kind]]:
 def hints(config: Config) -> dict[str, str]:
     """Cheap identities of the sources: where one changes, the probe looks at the bytes again."""
     return {role: hint(place) for role, place, _ in sources(config)}
+
+
+def given_files(config: Config) -> dict[str, list[tuple[str, int, int]]]:
+    """Name, size and time of the files of weights and calibrations that a configuration names.
+
+    Where one changes, the stages that take them look at the content again. A name in `models/`
+    has none: those files do not change under their name.
+    """
+    named = {
+        "model.weights": config.model.weights,
+        "training.start_from": config.training.start_from,
+        "segmentation.calibration": config.segmentation.calibration,
+    }
+    return {key: list(_stated(Path(value))) for key, value in named.items() if value is not None}
+
+
+def _stated(path: Path) -> Iterator[tuple[str, int, int]]:
+    files = sorted(path.glob("*.*")) if path.is_dir() else [path]
+    for file in files:
+        if file.is_file() and file.suffix in (".safetensors", ".onnx", ".json"):
+            stat = file.stat()
+            yield file.name, stat.st_size, stat.st_mtime_ns
 
 
 def place_of(config: Config, role: str) -> tuple[SourceSpec, Kind]:

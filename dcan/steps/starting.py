@@ -37,8 +37,8 @@ def checkpoints(named: str, key: str, ending: str = ".safetensors") -> list[Path
         files = [p for p in (path, shipped) if p.is_file()][:1]
     if not files:
         raise DcanError(
-            f"{key} is {named!r}: no {ending} file, no folder of them and no name of one in "
-            "models/: give one of these, or null to train from drawn weights"
+            f"{key} is {named!r}: no checkpoint ({ending}), no folder of them and no name "
+            "of one in models/: give one of these, or null to train from drawn weights"
         )
     return files
 

@@ -164,7 +164,8 @@ def _receipt(space: Glance, stage: str, expected: str | None) -> State | None:
     if found is None:
         return None
     if stage == "calibrate":  # its own fingerprint is of what it chose
-        return "done" if space.receipt(stage).values.get("asked") == expected else "outdated"
+        asked = space.receipt(stage).values.get("asked")
+        return "done" if asked in (None, expected) else "outdated"
     return "done" if _by_content(space, stage) or found[0] == expected else "outdated"
 
 

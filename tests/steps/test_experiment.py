@@ -153,7 +153,8 @@ def test_held_out_maps_lie_where_their_labels_are(write: Write) -> None:
     )
     maps = [predict_section(predictor(space), z, section_table(histogram(z)), 96, 64) for z in em]
     neurite = np.stack([target(section, "neurites") == NEURITE for section in labels])
-    wanted = score_stack(neurite, 1 - np.stack(maps).astype(np.float32) / 255).best
+    high = ((255 - np.stack(maps).astype(np.float64)) / 255).astype(np.float32)
+    wanted = score_stack(neurite, high).best
     assert record["runs"]["a"][0]["p"]["pixel_error"] == pytest.approx(wanted["pixel_error"])
 
 

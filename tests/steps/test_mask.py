@@ -150,7 +150,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
             folder,
             truth=labels(folder),
             training=TRAINING,
-            model={"width": 2},
+            model={"width": 2, "head": "upsample", "inner": 2},
             segmentation={"sigma": 1, "depth": 8},
             prediction={"tile": 16, "halo": 64, "threads": 1},
         )

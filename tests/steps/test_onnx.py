@@ -201,7 +201,7 @@ def test_a_network_is_refused_before_the_first_block(given: Make, what: str) -> 
 def test_a_folder_without_networks_is_refused(given: Make, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     model = {"weights": str(tmp_path / "none"), "onnx": SAID}
-    with pytest.raises(DcanError, match=r"no \.onnx file, no folder of them"):
+    with pytest.raises(DcanError, match=r"no checkpoint \(\.onnx\), no folder of them"):
         weights(given(noise(1, 32, 32), b"", model=model))
 
 

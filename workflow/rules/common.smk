@@ -177,6 +177,14 @@ def source_hints():
         refuse(error)
 
 
+def given_hints(*keys):
+    """Cheap identities of weights and calibrations that are given, by key."""
+    from dcan.steps.sources import given_files
+
+    found = given_files(CONFIG)
+    return json.dumps({key: found.get(key) for key in keys})
+
+
 def mem_mb(stage):
     """MiB of a job of a stage: what `dcan plan` predicts, with the two snakemakes that are
     around it on a cluster (131 each, measured), doubled with each attempt."""

@@ -36,6 +36,7 @@ rule train_member:
         gpu=GPUS,
     params:
         values=parameters("train"),
+        hints=given_hints("training.start_from"),
     shell:
         "dcan train-member -c {RESOLVED:q} --member {wildcards.member} --gpus {resources.gpu}"
         " --log {log:q}"
@@ -53,6 +54,7 @@ rule weights:
         mem_mb=mem_mb_global,
     params:
         weights=str(CONFIG.model.weights),
+        hints=given_hints("model.weights"),
         onnx=str(CONFIG.model.onnx),
         members=CONFIG.training.members,
     shell:
@@ -95,5 +97,6 @@ rule calibrate:
         gpu=GPUS,
     params:
         values=parameters("calibrate"),
+        hints=given_hints("segmentation.calibration"),
     shell:
         "dcan calibrate -c {RESOLVED:q} --workers {threads} --log {log:q}"
