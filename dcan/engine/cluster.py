@@ -59,7 +59,8 @@ def connected(scheduler: str) -> Client:
     """A client of the scheduler at an address, with TLS as Dask's configuration has it.
 
     Raises DcanError when none answers there, when it has no workers, or when one of them has
-    another version of Python, Dask, a library of kernels or this package.
+    another version than this process of Python, this package or a library: those that Dask
+    looks at, and those of KERNELS.
     """
     asked = f"engine.scheduler {scheduler}"
     instead = "or set engine.scheduler to null to use the job's own threads"

@@ -125,6 +125,9 @@ def test_all_stages_are_those_of_one_thread_and_nobody_else_is_let_in(
     with tls(other / "dask"), pytest.raises(DcanError, match=r"no Dask scheduler answers \(TLS"):
         list(blocks.run("fuse", neg, range(3), workers=1, scheduler=served.address))
 
+    served.give("scancel --name dask-scheduler")
+    eventually(lambda: not served.processes(), 100, "the workers end after the scheduler")
+
 
 def refused_without_certificate(project: Served, port: int) -> None:
     context = ssl.create_default_context(cafile=project.folder / "dask" / "cert.pem")
