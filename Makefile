@@ -62,6 +62,8 @@ lock: pyproject.toml
 	$(VENV)-lock/bin/python -m pip install --quiet '.[dev,slurm,openvino,onnx]'
 	@{ echo "# Made by 'make lock' from pyproject.toml: every package of the environment, by version."; \
 	   $(VENV)-lock/bin/python -m pip freeze --exclude dcan | sed -e 's/^\(torch==[0-9.]*\)+.*/\1/'; } > requirements.lock
+	@for env in envs/cpu.yaml envs/gpu.yaml; do \
+	   { sed '/==/d' $$env; sed -n 's/^[^#]/      - &/p' requirements.lock; } > $$env.new && mv $$env.new $$env; done
 	rm -rf $(VENV)-lock
 
 clean:

@@ -33,6 +33,7 @@ rule train:
 
 
 name_messages()
+name_environments()
 
 
 onstart:

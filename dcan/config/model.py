@@ -9,7 +9,17 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validat
 from dcan.config.agreement import agree
 from dcan.config.networks import Model, Prediction, Training
 from dcan.config.onnx import agree_on_onnx
-from dcan.config.values import Auto, Index, Line, Number, Shape, Thousandths, bounds, tenths
+from dcan.config.values import (
+    Address,
+    Auto,
+    Index,
+    Line,
+    Number,
+    Shape,
+    Thousandths,
+    bounds,
+    tenths,
+)
 from dcan.config.volumes import (
     Evaluation,
     Membrane,
@@ -104,8 +114,8 @@ class Storage(Strict):
 class Engine(Strict):
     """Who runs the blocks of a job."""
 
-    scheduler: Line | None = None
-    """Address of a Dask scheduler; null: threads of the job."""
+    scheduler: Address | None = None
+    """Address of a Dask scheduler, with TLS but on 127.0.0.1; null: threads of the job."""
 
 
 class Config(Strict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from ipaddress import ip_address
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictSt
 
 SECTIONS = "([0-9]{1,9}):([0-9]{1,9})"
 NAME = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
+ADDRESS = r"(tls|tcp)://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([1-9][0-9]{0,4})"
 UNFIT = ("Cc", "Cs", "Zl", "Zp")  # control characters, surrogates, ends of line and paragraph
 
 
@@ -68,6 +70,25 @@ def _name(value: str) -> str:
     return value
 
 
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _address(value: str) -> str:
+    found = re.fullmatch(ADDRESS, value)
+    if not found or int(found[3]) > 65535:
+        raise ValueError('give an address "tls://HOST:PORT", or "tcp://127.0.0.1:PORT"')
+    if found[1] == "tcp" and not _loopback(found[2]):
+        raise ValueError(
+            "tcp:// lets everyone on the network run code here, and is for this machine's "
+            f"127.0.0.1 alone: start it with TLS and give tls://{found[2]}:{found[3]}"
+        )
+    return value
+
+
 Count = Annotated[StrictInt, Field(ge=1, le=10**9)]
 Index = Annotated[StrictInt, Field(ge=0, le=10**9)]
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
@@ -83,6 +104,9 @@ Heads = Annotated[list[Literal["C1", "C2", "C3"]], AfterValidator(_heads)]
 Shape = tuple[Count, Count, Count]
 Name = Annotated[
     StrictStr, AfterValidator(_name), Field(json_schema_extra={"pattern": f"^{NAME}$"})
+]
+Address = Annotated[
+    StrictStr, AfterValidator(_address), Field(json_schema_extra={"pattern": f"^{ADDRESS}$"})
 ]
 Length = Annotated[Number, Field(gt=0)]
 

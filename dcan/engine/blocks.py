@@ -69,9 +69,13 @@ def _key(item: object) -> str:
 def _error(future: Future) -> BaseException | None:
     if future.status == "finished":
         return None
-    if future.status == "error":
-        return cast(BaseException, future.exception())
-    return RuntimeError(f"Dask calls it {future.status}: the scheduler may have ended")
+    if future.status != "error":
+        return DcanError(f"Dask calls it {future.status}: the scheduler may have ended")
+    error = cast(BaseException, future.exception())
+    # Workers that died, or are not there: no defect of the block's own work.
+    if type(error).__module__.startswith("distributed."):
+        return DcanError(f"{error} (engine.scheduler: see the logs of its workers)")
+    return error
 
 
 def _log_failure(stage: str, key: str, error: BaseException) -> None:

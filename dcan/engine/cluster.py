@@ -17,6 +17,8 @@ from dcan.errors import DcanError
 
 PATIENCE = 30  # seconds for a scheduler to answer, and to have a worker
 LOOPBACK = "127.0.0.1:0"  # Dask's HTTP servers cannot be left out, and listen everywhere unasked
+KERNELS = ("dcan", "numba", "scipy", "numcodecs")
+"""What voxels depend on, beside numpy and Python, which Dask looks at unasked."""
 QUIET = {
     "distributed.admin.system-monitor.interval": "1h",
     "distributed.admin.tick.interval": "1h",
@@ -54,19 +56,46 @@ def threads(workers: int) -> Iterator[Client]:
 
 
 def connected(scheduler: str) -> Client:
-    """A client of the scheduler at an address.
+    """A client of the scheduler at an address, with TLS as Dask's configuration has it.
 
-    Raises DcanError when none answers there, or when it has no workers.
+    Raises DcanError when none answers there, when it has no workers, or when one of them has
+    another version than this process of Python, this package or a library: those that Dask
+    looks at, and those of KERNELS.
     """
     asked = f"engine.scheduler {scheduler}"
-    instead = "start it, or set engine.scheduler to null to use the job's own threads"
+    instead = "or set engine.scheduler to null to use the job's own threads"
     try:
         client = Client(scheduler, timeout=PATIENCE)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise DcanError(f"{asked}: no Dask scheduler answers ({error}): {instead}") from None
+    # The last two are what Dask says of TLS files that are not named, and of TLS left out.
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
+        raise DcanError(
+            f"{asked}: no Dask scheduler answers ({error}): start it, give this job the TLS files "
+            f"of the scheduler in Dask's configuration, {instead}"
+        ) from None
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
+        differing = _differing(client)
     except TimeoutError:
         client.close()
-        raise DcanError(f"{asked}: it has no worker after {PATIENCE} s: {instead}") from None
+        raise DcanError(
+            f"{asked}: it has no worker after {PATIENCE} s: start some, {instead}"
+        ) from None
+    if differing:
+        client.close()
+        raise DcanError(f"{asked}: {differing}: start it from the environment here, {instead}")
     return client
+
+
+def _differing(client: Client) -> str:
+    """What a worker has of another version than this process; empty when there is nothing."""
+    found = client.get_versions(packages=KERNELS)
+    ours = found["client"]["packages"]
+    return next(
+        (
+            f"worker {address} has {name} {version}, this job has {ours[name]}"
+            for address, worker in sorted(found["workers"].items())
+            for name, version in worker["packages"].items()
+            if version != ours[name]
+        ),
+        "",
+    )

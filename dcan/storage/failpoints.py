@@ -2,8 +2,8 @@
 
 `DCAN_FAILPOINT=STAGE:N` kills the whole process group at the N-th storage operation of a
 job of that stage. `STAGE:N:SECONDS` makes that operation and those after it take so much
-longer, as a storage that is overloaded. Unset, as in every ordinary run, nothing here does
-anything.
+longer, as a storage that is overloaded. A worker of a Dask scheduler works for no stage: its
+STAGE is empty. Unset, as in every ordinary run, nothing here does anything.
 """
 
 from __future__ import annotations

@@ -120,6 +120,38 @@ def test_values_out_of_their_rule(sections: dict[str, Any], key: str) -> None:
     assert key in refused(**sections)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("tls://node-7.site:8786", "tls://192.0.2.2:1", "tls://[fd00::2]:65535"),
+        *("tcp://127.0.0.1:8786", "tcp://127.9.0.1:80", "tcp://[::1]:80", "tcp://localhost:80"),
+    ],
+)
+def test_addresses_of_a_scheduler(address: str) -> None:
+    assert config(engine={"scheduler": address}).engine.scheduler == address
+
+
+@pytest.mark.parametrize(
+    "host", ["node7", "10.0.0.1", "[fd00::2]", "0.0.0.0", "127.0.0.999", "localhost.x"]
+)
+def test_a_scheduler_that_everyone_reaches_is_refused(host: str) -> None:
+    line = refused(engine={"scheduler": f"tcp://{host}:80"})
+    assert f'engine.scheduler is "tcp://{host}:80": tcp:// lets everyone' in line
+    assert line.endswith(f"start it with TLS and give tls://{host}:80")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("node7:8786", "inproc://x/1", "ucx://node7:1", "tls://node7", "tls://:8786", "TLS://a:1"),
+        *("tls://a:65536", "tls://a:0", "tls://u@a:1", "tls://a:1/", "tls://a b:1", "tls://[a]x:1"),
+    ],
+)
+def test_addresses_of_a_scheduler_that_are_none(address: str) -> None:
+    line = refused(engine={"scheduler": address})
+    assert f'engine.scheduler is "{address}": give an address "tls://HOST:PORT"' in line
+
+
 @pytest.mark.parametrize("voxel_size", [[0, 4, 4], [50, -4, 4], [50, 4, float("inf")]])
 def test_a_voxel_has_a_size(voxel_size: list[float]) -> None:
     assert "volume.voxel_size" in refused({"voxel_size": voxel_size})

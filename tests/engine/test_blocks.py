@@ -351,13 +351,38 @@ def test_a_scheduler_without_workers_is_refused(
         list(run("fuse", abs, range(3), workers=1, scheduler=remote[0]))
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere", "tcp://", "x://y:1"])
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:9", "tls://127.0.0.1:9", "nowhere", "x://y:1"]
+)
 def test_a_scheduler_that_is_not_there_is_refused(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dcan.engine.cluster.PATIENCE", 1)
     with pytest.raises(DcanError, match=f"engine.scheduler {address}: no Dask scheduler answers"):
         list(run("fuse", abs, range(3), workers=1, scheduler=address))
+
+
+def test_a_scheduler_without_encryption_is_refused_where_dask_is_to_have_it() -> None:
+    import dask
+
+    with (
+        dask.config.set({"distributed.comm.require-encryption": True}),
+        pytest.raises(DcanError, match=r"answers \(encryption"),
+    ):
+        list(run("fuse", abs, range(3), workers=1, scheduler="tcp://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize("remote", [1], indirect=True)
+def test_a_worker_of_another_environment_is_refused(
+    remote: tuple[str, psutil.Process], tmp_path: Path
+) -> None:
+    # beside the script of the fixture, where Python looks first
+    (tmp_path / "dcan-0.0.1.dist-info").mkdir()
+    described = "Metadata-Version: 2.1\nName: dcan\nVersion: 0.0.1\n"
+    (tmp_path / "dcan-0.0.1.dist-info" / "METADATA").write_text(described)
+    line = rf"engine.scheduler {remote[0]}: worker \S+ has dcan 0\.0\.1, this job has "
+    with pytest.raises(DcanError, match=line):
+        list(run("fuse", abs, range(3), workers=1, scheduler=remote[0]))
 
 
 def test_an_error_of_the_items_is_not_called_one_of_the_scheduler() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,12 +13,25 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.workflow.conftest import ROOT, Project, slurm_profile
 
 CLUSTER = ROOT / "tests" / "slurm" / "cluster.sh"
+BATCH = "results/slow/receipts/ingest/batch-0.json"
+BLOCKS = 64
+SLOW: dict[str, Any] = {
+    "volume": {"name": "slow", "source": "phantom", "voxel_size": [50, 4, 4]},
+    "phantom": {"shape": [4, 512, 512], "seed": 5},
+    "prediction": {"tile": 64, "halo": 64},
+    "blocks": {"shape": [4, 64, 64], "batches": 1},
+    "storage": {"shard": [4, 64, 64]},
+    "output": "results",
+}
+EM: dict[str, bytes] = {}
+"""The voxels of the volume of the drills, from a run without Slurm."""
 
 
 @pytest.fixture(scope="session")
@@ -130,3 +145,60 @@ class SlurmProject(Project):
         )
         lines = [x for x in shown.stdout.splitlines() if f" WorkDir={self.folder} " in f"{x} "]
         return sorted((Job(line) for line in lines), key=lambda job: int(job["JobId"]))
+
+
+class Ingest(SlurmProject):
+    """A volume whose next job is the only one of ingest."""
+
+    @property
+    def receipts(self) -> Path:
+        return self.results / "receipts" / "ingest"
+
+    def working(self) -> bool:
+        """Whether the job works on blocks: it holds its claim, and some are done."""
+        lines = [x.read_bytes().count(b"\n") for x in self.receipts.glob("*.journal")]
+        return bool(list(self.receipts.glob("*.claim"))) and sum(lines) > 3
+
+    def begin(self, seconds: float, **other: str) -> Run:
+        """Start a run whose blocks are slow, and wait until its job has done some."""
+        run = self.start(BATCH, failpoint=f"ingest:1:{seconds}", **other)
+        eventually(self.working, 300, "the job works on blocks")
+        return run
+
+    def ends_well(self, run: Run) -> str:
+        """Wait for the run: each block was recorded once, and the volume is that of the source."""
+        status, said = run.wait(400)
+        assert status == 0, said
+        journals = [path.read_text().splitlines()[1:] for path in self.receipts.glob("*.journal")]
+        keys = [json.loads(line.split(" ", 1)[1])["key"] for lines in journals for line in lines]
+        assert len(keys) == len(set(keys)) == BLOCKS
+        assert not list(self.receipts.glob("*.claim"))
+        for verb in (("seal", "--stage", "ingest"), ("verify",)):
+            done = self.dcan(*verb, "-c", str(self.config))
+            assert done.returncode == 0, done.stderr
+        assert self.array("em.ome.zarr/0").tobytes() == EM["wanted"]
+        return said
+
+    def log(self) -> str:
+        """What the job that was started last has logged, a new job with a new log."""
+        path = self.results / "logs" / "ingest-0.log"
+        return path.read_text() if path.exists() else ""
+
+    def done_before(self) -> int:
+        """Blocks that the last job found done."""
+        return int(re.findall(r"done, (\d+) were done before", self.log())[-1])
+
+
+@pytest.fixture(scope="session")
+def probed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The volume of the drills where ingest begins."""
+    folder = tmp_path_factory.mktemp("drills")
+    probed = Project(folder / "probed", {}, SLOW)
+    ingested = Project(folder / "ingested", {}, SLOW)
+    for project, verb in ((probed, "probe"), (probed, "allocate"), (ingested, "ingest")):
+        if verb == "ingest":
+            shutil.copytree(probed.results, ingested.results)
+        done = project.dcan(verb, "-c", "volume.yaml")
+        assert done.returncode == 0, done.stderr
+    EM["wanted"] = ingested.array("em.ome.zarr/0").tobytes()
+    return probed

@@ -23,65 +23,8 @@ import pytest
 
 from dcan.steps.memory import request_mib
 from dcan.steps.workspace import Workspace
-from tests.slurm.conftest import CLUSTER, Run, SlurmProject, eventually
+from tests.slurm.conftest import BATCH, BLOCKS, CLUSTER, SLOW, Ingest, SlurmProject, eventually
 from tests.workflow.conftest import Project
-
-BATCH = "results/slow/receipts/ingest/batch-0.json"
-BLOCKS = 64
-SLOW: dict[str, Any] = {
-    "volume": {"name": "slow", "source": "phantom", "voxel_size": [50, 4, 4]},
-    "phantom": {"shape": [4, 512, 512], "seed": 5},
-    "prediction": {"tile": 64, "halo": 64},
-    "blocks": {"shape": [4, 64, 64], "batches": 1},
-    "storage": {"shard": [4, 64, 64]},
-    "output": "results",
-}
-
-
-class Ingest(SlurmProject):
-    """A volume whose next job is the only one of ingest."""
-
-    @property
-    def receipts(self) -> Path:
-        return self.results / "receipts" / "ingest"
-
-    def working(self) -> bool:
-        """Whether the job works on blocks: it holds its claim, and some are done."""
-        lines = [x.read_bytes().count(b"\n") for x in self.receipts.glob("*.journal")]
-        return bool(list(self.receipts.glob("*.claim"))) and sum(lines) > 3
-
-    def begin(self, seconds: float, **other: str) -> Run:
-        """Start a run whose blocks are slow, and wait until its job has done some."""
-        run = self.start(BATCH, failpoint=f"ingest:1:{seconds}", **other)
-        eventually(self.working, 300, "the job works on blocks")
-        return run
-
-    def ends_well(self, run: Run) -> str:
-        """Wait for the run: each block was recorded once, and the volume is that of the source."""
-        status, said = run.wait(400)
-        assert status == 0, said
-        journals = [path.read_text().splitlines()[1:] for path in self.receipts.glob("*.journal")]
-        keys = [json.loads(line.split(" ", 1)[1])["key"] for lines in journals for line in lines]
-        assert len(keys) == len(set(keys)) == BLOCKS
-        assert not list(self.receipts.glob("*.claim"))
-        for verb in (("seal", "--stage", "ingest"), ("verify",)):
-            done = self.dcan(*verb, "-c", str(self.config))
-            assert done.returncode == 0, done.stderr
-        assert self.array("em.ome.zarr/0").tobytes() == EM["wanted"]
-        return said
-
-    def log(self) -> str:
-        """What the job that was started last has logged, a new job with a new log."""
-        path = self.results / "logs" / "ingest-0.log"
-        return path.read_text() if path.exists() else ""
-
-    def done_before(self) -> int:
-        """Blocks that the last job found done."""
-        return int(re.findall(r"done, (\d+) were done before", self.log())[-1])
-
-
-EM: dict[str, bytes] = {}
-"""The voxels of the volume of the drills, from a run without Slurm."""
 
 
 def a_failed_job_is_tried_again_with_more_memory_and_time(project: Ingest) -> None:
@@ -234,20 +177,15 @@ ORDER = ["whole", *DRILLS]
 
 @pytest.fixture(scope="session")
 def drills(
-    cluster: None, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    cluster: None,
+    probed: Project,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> Iterator[dict[str, Future[None]]]:
     """All drills that are to be tested under way, a few at a time."""
-    asked = [item.callspec.params["name"] for item in request.session.items]  # type: ignore[attr-defined]
+    tests = [item for item in request.session.items if item.path == Path(__file__)]
+    asked = [item.callspec.params["name"] for item in tests]  # type: ignore[attr-defined]
     folder = tmp_path_factory.mktemp("slurm")
-    probed = Project(folder / "probed", {}, SLOW)
-    for verb in ("probe", "allocate"):
-        done = probed.dcan(verb, "-c", "volume.yaml")
-        assert done.returncode == 0, done.stderr
-    ingested = Project(folder / "ingested", {}, SLOW)
-    shutil.copytree(probed.results, ingested.results)
-    done = ingested.dcan("ingest", "-c", "volume.yaml")
-    assert done.returncode == 0, done.stderr
-    EM["wanted"] = ingested.array("em.ome.zarr/0").tobytes()
 
     def begin(name: str) -> None:
         if name == "whole":

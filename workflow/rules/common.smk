@@ -10,6 +10,9 @@ os.environ["PATH"] = os.pathsep.join(
     [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
 )
 
+# What envs/*.post-deploy.sh installs in an environment that snakemake makes.
+os.environ["DCAN_SOURCE"] = str(workflow.basedir)
+
 # A rule's command is one call: in the place of the shell, which would die of a job's SIGTERM
 # before the call has ended, and take it along.
 shell.prefix("set -euo pipefail; exec ")
@@ -218,6 +221,18 @@ def name_messages():
                 f", {name} {{wildcards.{name}}}" for name in sorted(each.wildcard_names)
             )
             each.message = f"{each.name}{names}: {text}"
+
+
+def name_environments():
+    """With `--software-deployment-method conda` a job runs in one of envs/, the network's jobs in
+    that for GPUs wherever some may be asked for; without it they run where snakemake does.
+    """
+    if "conda" not in map(str, workflow.deployment_settings.deployment_method):
+        return
+    for each in workflow.rules:
+        if each.shellcmd:
+            kind = "gpu" if GPUS and "gpu" in each.resources else "cpu"
+            each.conda_env = str(Path(workflow.basedir) / "envs" / f"{kind}.yaml")
 
 
 def start():
