@@ -19,6 +19,7 @@ from dcan.ops import calibration as ops
 from dcan.ops import contingency, phantom
 from dcan.ops.calibration import SearchGrid
 from dcan.ops.metrics import volume_scores
+from dcan.ops.sections import Fusion
 from dcan.ops.tally import Tally
 from dcan.ops.targets import NEURITE, UNKNOWN, target
 from dcan.report.wording import count
@@ -28,6 +29,7 @@ from dcan.steps.drift import pairs
 from dcan.steps.experiment import experiment
 from dcan.steps.ingest import section_histogram, survey
 from dcan.steps.pictures import overlays
+from dcan.steps.precision import precision_error
 from dcan.steps.predict import predict
 from dcan.steps.probe import NEURITES, allocate, probe
 from dcan.steps.report import report
@@ -152,9 +154,25 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
             training=TRAINING,
             model={"width": 2, "head": "upsample", "inner": 2},
             segmentation={"sigma": 1, "depth": 8},
-            prediction={"tile": 16, "halo": 64, "threads": 1},
+            prediction={"tile": 16, "halo": 64, "threads": 1, "precision": "bfloat16"},
         )
     )
+
+
+def test_a_precision_is_judged_where_there_is_tissue(learned: Workspace) -> None:
+    kept = Validation(learned)
+    found = precision_error(learned, kept, Fusion(1.0, 8.0, 900, 600, 5))
+    assert found is not None
+    assert 0 < found["largest"] < 0.1, "255 without tissue against what the network sees there"
+    maps = [m[t] for m, t in zip(kept.maps, kept.tissues, strict=True) if t is not None]
+    assert min(part.min() for part in maps) < 200
+    wanted = ops.calibrate(
+        kept.maps,
+        kept.truths,
+        SearchGrid((1.0,), (8.0,), (900,), (600,), (5,)),
+        tissues=kept.tissues,
+    )
+    assert found["rand_error"] == wanted.best.rand_error
 
 
 def test_only_tiles_with_tissue_are_predicted_and_the_others_recorded_as_skipped(
