@@ -41,6 +41,16 @@ def stack(path: Path, values: np.ndarray) -> str:
     return str(path)
 
 
+def test_a_log_that_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["schema", "--log", str(tmp_path / "file" / "x.log")]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(f"dcan: error: --log {tmp_path}/file/x.log: ")
+
+
 def test_scores_a_perfect_and_an_empty_proposal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,30 +4,15 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 
+from dcan.config.networks import Prediction
 from dcan.errors import DcanError
 from dcan.net.recipe import Precision
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class Wanted(Protocol):
-    """What a configuration asks of a prediction; see its section `prediction`."""
-
-    @property
-    def device(self) -> Literal["auto", "cpu", "cuda"]: ...  # noqa: D102
-
-    @property
-    def backend(self) -> Literal["auto", "torch", "openvino"]: ...  # noqa: D102
-
-    @property
-    def precision(self) -> Literal["auto", "float32", "bfloat16", "float16"]: ...  # noqa: D102
-
-    @property
-    def threads(self) -> int: ...  # noqa: D102
 
 
 def device_of(wanted: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
@@ -41,7 +26,7 @@ def device_of(wanted: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
     return "cuda" if present and wanted != "cpu" else "cpu"
 
 
-def resolve(wanted: Wanted, *, onnx: bool = False) -> dict[str, Any]:
+def resolve(wanted: Prediction, *, onnx: bool = False) -> dict[str, Any]:
     """What predicts here, as a record of all that decides bits.
 
     `onnx`: the networks are in ONNX, which onnxruntime computes in float32.
@@ -83,12 +68,15 @@ def onnxruntime_version(device: str) -> str:
 
 
 def be_deterministic(device: torch.device) -> None:
-    """Let torch use kernels alone that give the same bits each time, where it has them."""
+    """Let torch use kernels alone that give the same bits each time, where it has them.
+
+    And float32 be computed as float32.
+    """
     # Deconvolutions have kernels on CUDA whose sums take any order.
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
-    # A twentieth of a training step: what is written to new tensors first is never read here.
-    # float32 means float32: ten bits of mantissa are a choice to be made by name.
+    # Ten bits of mantissa are a choice to be made by name.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    # A twentieth of a training step: what is written to new tensors first is never read here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
@@ -145,7 +133,7 @@ def precision_of(wanted: Literal["auto", "float16"] | Precision, device: str) ->
     return "bfloat16" if native else "float32"
 
 
-def hold(record: dict[str, Any], wanted: Wanted, *, onnx: bool = False) -> None:
+def hold(record: dict[str, Any], wanted: Prediction, *, onnx: bool = False) -> None:
     """Check that this machine computes as that of the record did; `onnx` as of `resolve`.
 
     Raises DcanError that names the first difference: its bits would differ.

@@ -51,10 +51,10 @@ class Team:
         """
         if self.size == 1:
             return 1.0
-        own = (target != UNKNOWN).sum().clamp(min=1).float()
+        own = (target != UNKNOWN).sum().float()
         every = own.clone()
         distributed.all_reduce(every)
-        return own * self.size / every
+        return own * self.size / every.clamp(min=1)
 
     def mean(self, parts: Tensor) -> Tensor:
         """The mean over the team of values of each process."""

@@ -6,13 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from dcan.net.predict import predict_section
 from dcan.ops.metrics import foreground_counts, rand_error
 from dcan.ops.sections import Fusion, segment
-from dcan.steps.devices import device
-from dcan.steps.resolve import predictor
 from dcan.steps.validation import Validation
-from dcan.steps.workspace import MEMBRANE_ABSENT, Workspace
+from dcan.steps.workspace import Workspace
 
 SECTIONS = 3  # enough to see an error by, and an eighth of the time of two dozen
 
@@ -27,18 +24,11 @@ def precision_error(
     """
     if space.config.membrane or space.config.model.onnx:
         return None
-    record, given = space.receipt("resolve").values, space.config.prediction
+    record = space.receipt("resolve").values
     if (record["backend"], record["precision"]) == ("torch", "float32"):
         return None
-    every = validation.sections[:SECTIONS]
     truths, tissues = validation.truths[:SECTIONS], validation.tissues[:SECTIONS]
-    maps, exact = validation.maps[:SECTIONS], []
-    with device(space) as name:
-        for section, by, tissue in zip(every, validation.by, tissues, strict=False):
-            network = predictor(space, by or None, name, exact=True)
-            seen = (section.em, section.table, given.tile, given.halo)
-            found = predict_section(network, *seen)
-            exact.append(found if tissue is None else np.where(tissue, found, MEMBRANE_ABSENT))
+    maps, exact = validation.maps[:SECTIONS], validation.predicted(SECTIONS, exact=True)
     apart = np.abs(np.stack(maps).astype(np.int16) - np.stack(exact)) / 255
     own, other = (
         rand_error(

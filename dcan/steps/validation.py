@@ -77,32 +77,37 @@ class Validation:
     def maps(self) -> list[Membrane]:
         """Their membrane maps: uint8 (y, x), 255 = membrane, and where there is no tissue."""
         given = self._space.config.membrane
-        found = self._given(given) if given else self._predicted()
-        for membrane, tissue in zip(found, self.tissues, strict=True):
+        return self._blanked(self._given(given)) if given else self.predicted(len(self.sections))
+
+    def _blanked(self, maps: list[Membrane]) -> list[Membrane]:
+        """Maps of the first sections, 255 where there is no tissue, in place."""
+        for membrane, tissue in zip(maps, self.tissues, strict=False):
             if tissue is not None:
                 membrane[~tissue] = MEMBRANE_ABSENT
-        return found
+        return maps
 
     @cached_property
     def tissues(self) -> list[Mask | None]:
         """Where each has tissue: bool (y, x); None: everywhere."""
         return [labelled_tissue(self._space, s.z, s.em.shape) for s in self.sections]
 
-    def _predicted(self) -> list[Membrane]:
+    def predicted(self, count: int, *, exact: bool = False) -> list[Membrane]:
+        """The maps of the first `count` sections; `exact` as of `resolve.predictor`."""
         given = self._space.config.prediction
         normalisation = self._space.config.model.normalisation
-        progress = Progress("calibrate: maps", len(self.sections))
+        count = min(count, len(self.sections))
+        progress = Progress("calibrate: maps in float32" if exact else "calibrate: maps", count)
         found: dict[int, Membrane] = {}
-        order = sorted(range(len(self.sections)), key=lambda i: self.by[i])
+        order = sorted(range(count), key=lambda i: self.by[i])
         with device(self._space) as name:
             for which, group in groupby(order, key=lambda i: self.by[i]):
-                network = predictor(self._space, which or None, name)
+                network = predictor(self._space, which or None, name, exact=exact)
                 for i in group:
                     s = self.sections[i]
                     table = as_wanted(s.table, normalisation)
                     found[i] = predict_section(network, s.em, table, given.tile, given.halo)
                     progress(len(found))
-        return [found[i] for i in range(len(found))]
+        return self._blanked([found[i] for i in range(count)])
 
     def _given(self, given: GivenMembrane) -> list[Membrane]:
         """The given map where the sections of the volume are labelled."""

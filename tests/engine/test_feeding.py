@@ -65,8 +65,7 @@ def test_an_error_is_its_items_own() -> None:
 def test_two_devices_compute_at_once() -> None:
     both = threading.Barrier(2, timeout=10)
     feed = Feed([lambda _: both.wait(), lambda _: both.wait()])
-    for future in [feed.submit(0), feed.submit(1)]:
-        future.result()
+    assert sorted(future.result() for future in [feed.submit(0), feed.submit(1)]) == [0, 1]
     feed.close()
 
 
@@ -89,6 +88,15 @@ def test_what_waits_when_it_is_closed_is_cancelled() -> None:
     assert not closing.is_alive()
     assert futures[0].result() == 0
     assert all(future.cancelled() for future in futures[1:])
+
+
+def test_a_result_is_there_once_it_is_counted() -> None:
+    feed = Feed([time.sleep])
+    seen: list[float] = []
+    feed.submit(0.05).add_done_callback(lambda _: seen.append(feed.look()[0]))
+    feed.submit(0.0).result()
+    feed.close()
+    assert seen[0] >= 0.05
 
 
 def test_the_busy_share_is_that_of_computing() -> None:

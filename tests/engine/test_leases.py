@@ -98,6 +98,27 @@ def test_more_devices_than_there_are_is_refused_at_once() -> None:
         pass
 
 
+def test_a_folder_that_is_not_this_users_to_use_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases.folder().write_text("in the way")
+    with (
+        pytest.raises(DcanError, match=r"cannot be kept in .*File exists: set TMPDIR"),
+        lease("a", 1),
+    ):
+        pass
+    leases.folder().unlink()
+    leases.folder().symlink_to("/proc/1")
+    with pytest.raises(DcanError, match=r"leased in|cannot be kept"), lease("a", 1):
+        pass
+    leases.folder().unlink()
+    leases.folder().mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    monkeypatch.setattr(leases, "folder", lambda: tmp_path)
+    with pytest.raises(DcanError, match="it belongs to another user"), lease("a", 1):
+        pass
+
+
 def test_names_are_not_paths(tmp_path: Path) -> None:
     with lease(["../../escape", "GPU/0"], 2, 0) as found:
         assert found == ["../../escape", "GPU/0"]

@@ -179,6 +179,30 @@ def test_a_value_that_is_not_finite_is_refused(predictor: Predictor, bad: float)
         predictor.tile(em, HALO)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+        MemoryError("no more"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_where_memory_is_short_the_tile_to_try_is_named(error: Exception) -> None:
+    def large(em: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    with pytest.raises(DcanError, match=r"prediction.tile is 48: .*too little memory .*: give 24"):
+        Predictor([large], 8).tile(np.zeros((1, 64, 64), np.float32), 8)
+
+
+def test_another_error_is_not_taken_for_it() -> None:
+    def broken(em: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("sizes do not match")
+
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        Predictor([broken], 8).tile(np.zeros((1, 64, 64), np.float32), 8)
+
+
 def test_a_constant_section_is_predicted(predictor: Predictor) -> None:
     section = np.full((20, 20), 7, np.uint8)
     found = predict_section(predictor, section, section_table(histogram(section)), TILE, HALO)

@@ -191,6 +191,16 @@ def test_more_gpus_than_can_be_seen_and_simulated_ones_beside_real(
         devices({"device": "cuda", "name": "none such"}, 1).__enter__()
 
 
+def test_blocks_are_on_the_jobs_own_devices_whatever_scheduler_there_is(ready: Make) -> None:
+    nobody = {"engine": {"scheduler": "tcp://127.0.0.1:9"}}
+    space = ready(noise(2, 32, 32))
+    away = Workspace.of(
+        space.config.model_copy(update={"engine": type(space.config.engine)(**nobody["engine"])})
+    )
+    predict(away, Part(0, 1), 1)
+    assert np.ptp(stored(away)) > 0
+
+
 def test_memory_is_flat_over_a_thousand_blocks(
     ready: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

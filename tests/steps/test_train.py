@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from dcan.steps.recipes import Machine, architecture, recipe
 from dcan.steps.report_training import training
 from dcan.steps.resolve import predictor, resolve
 from dcan.steps.train import train_member, weights
+from dcan.steps.watching import standings
 from dcan.steps.workspace import Workspace
 from dcan.storage.checkpoints import Meta, load_weights, save_weights
 from tests.steps.conftest import Make, noise
@@ -280,3 +282,22 @@ def test_weights_of_another_network_are_no_start(labelled: Make, tmp_path: Path)
         train_member(starting(first, own.parent), 0)
     with pytest.raises(DcanError, match=r"training.start_from is .*nowhere.*no checkpoint"):
         train_member(starting(first, tmp_path / "nowhere"), 0)
+
+
+def test_status_knows_what_was_trained_and_calibrated_under_other_values(labelled: Make) -> None:
+    def states(space: Workspace) -> dict[str, str]:
+        wanted = ("truth", "train", "calibrate")
+        return {s.stage: s.state for s in standings(space, time.time()) if s.stage in wanted}
+
+    def changed(section: str, **values: Any) -> Workspace:
+        given = getattr(space.config, section).model_copy(update=values)
+        return Workspace.of(space.config.model_copy(update={section: given}))
+
+    space = labelled()
+    train_member(space, 0)
+    weights(space)
+    resolve(space)
+    calibrate(space)
+    assert states(space) == {"truth": "done", "train": "done", "calibrate": "done"}
+    assert states(changed("training", steps=5))["train"] == "outdated"
+    assert states(changed("segmentation", min_size=7))["calibrate"] == "outdated"
