@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -38,6 +39,7 @@ from dcan.steps.sealing import seal
 from dcan.steps.truth import labelled, truth
 from dcan.steps.validation import Validation
 from dcan.steps.verify import verify
+from dcan.steps.watching import standings
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage.volumes import Store
 from tests.steps.conftest import Make, maker, noise
@@ -411,3 +413,8 @@ def test_evaluation_without_tissue_is_refused(
     assert other.config.evaluation
     with pytest.raises(DcanError, match=rf'"{sections}", and volume.mask leaves no tissue'):
         assess.HeldOut(other, other.config.truth, other.config.evaluation)
+
+
+def test_a_finished_truth_under_a_mask_is_known_as_done(learned: Workspace) -> None:
+    states = {each.stage: each.state for each in standings(learned, time.time())}
+    assert (states["truth"], states["train"]) == ("done", "done")
