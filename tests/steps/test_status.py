@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -237,3 +239,16 @@ def test_journals_of_before_times_were_recorded_are_read(begun: Workspace) -> No
     found = of(begun, "ingest")
     assert (found.done, found.rate) == (1, 0)
     assert np.isclose(found.voxels, 2800)
+
+
+def test_looking_waits_neither_for_torch_nor_for_compiled_kernels() -> None:
+    said = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            "import dcan.steps.status, sys; print([m for m in ('torch', 'numba') if m in sys.modules])",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == "[]\n"
