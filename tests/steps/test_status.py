@@ -242,11 +242,9 @@ def test_journals_of_before_times_were_recorded_are_read(begun: Workspace) -> No
 
 
 def test_looking_waits_neither_for_torch_nor_for_compiled_kernels() -> None:
+    loaded = "print([m for m in ('torch', 'numba') if m in sys.modules])"
     said = subprocess.run(
-        [
-            *(sys.executable, "-c"),
-            "import dcan.steps.status, sys; print([m for m in ('torch', 'numba') if m in sys.modules])",
-        ],
+        [sys.executable, "-c", f"import dcan.steps.status, sys; {loaded}"],
         capture_output=True,
         text=True,
         check=True,
