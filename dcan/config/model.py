@@ -65,7 +65,7 @@ class Segmentation(Strict):
     min_size: Index = 25
     """Smaller segments are dropped, pixels."""
     calibration: Line = "auto"
-    """`auto`, or the calibration.json of another volume."""
+    """`auto`, the calibration.json of another volume, or the name of one in `models/`."""
 
 
 class Linking(Strict):

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dcan.config import FUSION, LINKS, searched
 from dcan.engine.blocks import over
@@ -18,10 +14,10 @@ from dcan.ops import calibration
 from dcan.ops.calibration import SearchGrid
 from dcan.ops.link_search import DEFAULT
 from dcan.ops.sections import Fusion
+from dcan.steps.borrowing import borrowed_calibration
 from dcan.steps.calibrate_links import given_links, links_searched, plain, search_links
 from dcan.steps.precision import precision_error
 from dcan.steps.segment import thousandths
-from dcan.steps.truth import refuse_evaluated
 from dcan.steps.validation import Validation
 from dcan.steps.versions import versions
 from dcan.steps.vouching import remembered, vouch, working
@@ -37,65 +33,11 @@ WEIGHTS = tuple(range(0, 1001, 100))  # w_f in thousandths
 THRESHOLDS = tuple(range(100, 901, 100))  # t in thousandths
 
 
-class Chosen(BaseModel):
-    """The values as a calibration.json holds them; one without linking's has their defaults."""
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-    sigma: float = Field(ge=0, le=16)
-    depth: float = Field(ge=0, le=255)
-    w_f: float = Field(ge=0, le=1)
-    t: float = Field(ge=0, le=1)
-    iou: float = Field(plain(DEFAULT)["iou"], ge=0, le=1)
-    containment: float | None = Field(plain(DEFAULT)["containment"], ge=0, le=1)
-    beside: int = Field(DEFAULT.beside, ge=0)
-
-
-class Section(BaseModel):
-    """A section that values were chosen on, as a calibration.json names it."""
-
-    volume: int
-    z: int
-    sha256: str
-    members: list[int]
-    seen: bool | None
-
-
-class Borrowed(BaseModel):
-    """What is read of the calibration.json of another volume."""
-
-    chosen: Chosen
-    sections: list[Section] = []
-
-    def values(self, names: Sequence[str]) -> dict[str, Any]:
-        """The chosen values of these names."""
-        return self.chosen.model_dump(include=set(names))
-
-
 def _fixed(space: Workspace) -> dict[str, float]:
     """The values that the configuration gives instead of `auto`."""
     given = space.config.segmentation
     values = {name: getattr(given, name) for name in FUSION}
     return {name: float(value) for name, value in values.items() if value != "auto"}
-
-
-def _borrowed(space: Workspace, path: Path) -> Borrowed:
-    """The calibration of another volume, chosen on sections that are not evaluated here."""
-    file = path / "calibration.json" if path.is_dir() else path
-    try:
-        found = Borrowed.model_validate_json(file.read_bytes())
-    except OSError as error:
-        why = error.strerror
-    except ValidationError:
-        why = "it does not hold the chosen sigma, depth, w_f and t"
-    else:
-        chosen_on = {section.sha256 for section in found.sections}
-        refuse_evaluated(space, chosen_on, f"segmentation.calibration {str(path)!r}")
-        return found
-    raise DcanError(
-        f"segmentation.calibration is {str(path)!r}: {why}: give the calibration.json of another "
-        "volume, or the four values themselves"
-    )
 
 
 def _grid(fixed: dict[str, float], min_size: int) -> SearchGrid:
@@ -185,7 +127,7 @@ def _of_fusion(space: Workspace, validation: Validation, workers: int) -> dict[s
     given = space.config.segmentation
     fixed = _fixed(space)
     if given.calibration != "auto":
-        borrowed = _borrowed(space, Path(given.calibration))
+        borrowed = borrowed_calibration(space, given.calibration)
         return {
             "chosen": borrowed.values(FUSION) | fixed,
             "from": given.calibration,
@@ -225,7 +167,7 @@ def _of_links(space: Workspace, validation: Validation, chosen: dict[str, float]
             what="links",
         )
     if given.calibration != "auto":
-        borrowed = _borrowed(space, Path(given.calibration))
+        borrowed = borrowed_calibration(space, given.calibration)
         return {"chosen": borrowed.values(LINKS) | fixed, "from": given.calibration}
     found = plain(DEFAULT) | fixed
     origin = "the configuration" if len(fixed) == len(found) else "the defaults"

@@ -24,17 +24,21 @@ class Hashed(Protocol):
 H = TypeVar("H", bound=Hashed)
 
 
+def shipped(named: str, ending: str) -> Path:
+    """Where a file of the network of that name would lie in `models/`."""
+    return Path(__file__).parents[2] / "models" / f"{named}{ending}"
+
+
 def checkpoints(named: str, key: str, ending: str = ".safetensors") -> list[Path]:
     """The files that the value of a key names: one, or those of a folder in order.
 
     Raises DcanError: there is none.
     """
     path = Path(named)
-    shipped = Path(__file__).parents[2] / "models" / f"{named}{ending}"
     if path.is_dir():
         files = sorted(p for p in path.glob(f"*{ending}") if ".state." not in p.name)
     else:
-        files = [p for p in (path, shipped) if p.is_file()][:1]
+        files = [p for p in (path, shipped(named, ending)) if p.is_file()][:1]
     if not files:
         raise DcanError(
             f"{key} is {named!r}: no checkpoint ({ending}), no folder of them and no name "

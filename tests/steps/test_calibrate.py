@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dcan.errors import DcanError
 from dcan.ops.linking import NEVER, Linking, Neurites
 from dcan.ops.sections import Fusion
+from dcan.steps import borrowing
 from dcan.steps.calibrate import calibrate
 from dcan.steps.calibrate_links import _stacks, linking_of, plain
 from dcan.steps.link import counts_of
@@ -55,6 +57,20 @@ def test_a_calibration_is_borrowed_whole_or_from_before_linking(make: Make, tmp_
     assert calibrated(make(noise(2, 32, 32), **borrowed))["chosen"] == VALUES | links
     one = calibrated(make(noise(2, 32, 32), **borrowed, linking={"containment": 0.9}))
     assert one["chosen"] == VALUES | links | {"containment": 0.9}
+
+
+def test_a_calibration_is_borrowed_by_its_name_in_models(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = tmp_path / "ready.calibration.json"
+    monkeypatch.setattr(borrowing, "shipped", lambda named, ending: tmp_path / f"{named}{ending}")
+    ready.write_text(json.dumps({"chosen": VALUES}))
+    named = {"segmentation": {"calibration": "ready"}}
+    found = calibrated(make(noise(2, 32, 32), **named))
+    assert (found["chosen"], found["from"]) == (VALUES | DEFAULTS, "ready")
+    ready.unlink()
+    with pytest.raises(DcanError, match=r"'ready': No such file.*the name of one in models/"):
+        calibrated(make(noise(2, 32, 32), **named))
 
 
 def test_another_rule_of_linking_searches_no_fusion_again(
