@@ -29,3 +29,5 @@ class StageJobs:
     median_seconds: float | None = None
     """Of a block."""
     failures: int = 0
+    busy: float | None = None
+    """Share of the time in which its devices computed, 0..1; of stages of the network."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from statistics import median
 
 import numpy as np
@@ -43,6 +44,7 @@ def _jobs(space: Workspace, planned: Jobs) -> StageJobs | None:
         slowest.seconds if slowest else None,
         middle,
         _failures(space, stage),
+        _busy(space, stage),
     )
 
 
@@ -56,6 +58,22 @@ def _blocks(space: Workspace, stage: str) -> tuple[Mark | None, float | None]:
     if len(timed) < 2:
         return None, None
     return max(timed, key=timed.__getitem__), median(timed.values())
+
+
+def _busy(space: Workspace, stage: str) -> float | None:
+    """Share of the time in which the devices of a stage's jobs did not wait."""
+    if stage == "predict":
+        folder = space.root / "benchmarks"
+        rows = [json.loads(path.read_text("utf-8")) for path in folder.glob("predict-*.json")]
+        spent = [(row["seconds"] * len(row["devices"]), row["busy"]) for row in rows]
+    elif stage == "train":
+        curves = sorted((space.root / "models").glob("member-*.jsonl"))
+        lines = [line for path in curves for line in path.read_text("utf-8").splitlines()]
+        spent = [(row["seconds"], row["busy"]) for row in map(json.loads, lines)]
+    else:
+        return None
+    seconds = sum(each for each, _ in spent)
+    return sum(each * busy for each, busy in spent) / seconds if seconds else None
 
 
 def _failures(space: Workspace, stage: str) -> int:

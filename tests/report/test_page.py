@@ -207,6 +207,7 @@ def everything() -> Report:
             StageJobs(
                 "flood", 40, 600.0, 75.0, 61.0, 5 << 20, 3 << 20, "8:16,0:64,0:64", 9.0, 4.0, 2
             ),
+            StageJobs("predict", 2, 90.0, 50.0, busy=0.934),
             StageJobs("survey", 1, 1.5, 1.5),
         ),
         outputs=(Output("results/fly/em.ome.zarr", "EM and labels, OME-Zarr 0.5"),),
@@ -325,8 +326,9 @@ def test_ids_are_unique(page: Page) -> None:
         "predict: 2 412 tiles went through the network, 305 without tissue were skipped.",
         "The metrics leave out 7 001 pixels of the evaluated sections, which have no tissue",
         "Failed blocks of stage fuse: 2.",
-        "flood 40 1 min 1 s 1 min 15 s 10 min 0 s 3.0 MiB 5.0 MiB 2 4.0 s 9.0 s 8:16,0:64,0:64",
-        f"survey 1 {DASH} 1.5 s 1.5 s {DASH} {DASH} 0 {DASH} {DASH} {DASH}",
+        f"flood 40 1 min 1 s 1 min 15 s 10 min 0 s 3.0 MiB 5.0 MiB {DASH} 2 4.0 s 9.0 s 8:16,0:64",
+        f"predict 2 {DASH} 50.0 s 1 min 30 s {DASH} {DASH} 93% 0 {DASH} {DASH} {DASH}",
+        f"survey 1 {DASH} 1.5 s 1.5 s {DASH} {DASH} {DASH} 0 {DASH} {DASH} {DASH}",
         "8:16,0:256,0:256",
         "Sections without tissue: 11.",
         "results/fly/em.ome.zarr",

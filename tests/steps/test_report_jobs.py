@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,3 +78,28 @@ def test_blocks_of_other_values_are_not_counted(space: Workspace) -> None:
     (jobs,) = jobs_done(space)
     assert jobs.slowest_seconds is not None
     assert jobs.slowest_seconds < 99
+
+
+def test_devices_are_as_busy_as_predict_and_training_wrote(space: Workspace) -> None:
+    for part, record in enumerate(
+        (
+            {"devices": ["cuda:0", "cuda:1"], "seconds": 10, "busy": 0.9},
+            {"devices": ["cuda:0"], "seconds": 5, "busy": 0.4},
+        )
+    ):
+        bench(space.root, f"predict-{part}", 20, 300, 9)
+        record_of = space.root / "benchmarks" / f"predict-{part}.json"
+        record_of.write_text(json.dumps(record))
+    bench(space.root, "train-0", 20, 300, 9)
+    curve = space.root / "models" / "member-0.jsonl"
+    curve.parent.mkdir(exist_ok=True)
+    rows = ({"seconds": 30, "busy": 1.0}, {"seconds": 10, "busy": 0.5})
+    curve.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    bench(space.root, "survey", 2, 1, 1)
+    found = {jobs.stage: jobs.busy for jobs in jobs_done(space)}
+    assert found == {"survey": None, "predict": pytest.approx(0.8), "train": pytest.approx(0.875)}
+
+
+def test_a_map_that_was_given_kept_no_device_busy(space: Workspace) -> None:
+    bench(space.root, "predict-0", 20, 300, 9)
+    assert [jobs.busy for jobs in jobs_done(space)] == [None]
