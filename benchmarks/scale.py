@@ -52,7 +52,12 @@ def prepared(folder: Path, shape: Triple) -> Path:
         raise SystemExit(f"shape {shape}: give whole tiles of {TILE}")
     config = folder / "scale.yaml"
     if config.exists():
+        begun = load(str(config)).volume.shape
+        if begun != shape:
+            raise SystemExit(f"{folder} holds a run of {begun}: give that shape, or another folder")
         return config
+    if folder.exists():
+        raise SystemExit(f"{folder} exists, without a run to go on with: give another folder")
     folder.mkdir(parents=True)
     box = Box.whole(TILE)
     laid_out(folder / "em.zarr", phantom.render(TILE, 0, box).em, shape)
