@@ -25,10 +25,10 @@ def _place(source: Source) -> tuple[str, str | None]:
 def agree_on_truth(truth: Truth) -> None:
     """Sections, their validation, the place of the labels and their kind fit together."""
     inside, kept_back = bounds(truth.sections), truth.validated()
-    if len(inside) < 2:
+    if len(inside) < 2 and kept_back:
         raise ValueError(
             f'sections is "{truth.sections}", one section: training keeps some back for '
-            "validation, give two or more"
+            "validation, give two or more, or validation: none"
         )
     if kept_back == inside or not within(kept_back, inside):
         raise ValueError(
@@ -157,15 +157,33 @@ def _learnt(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _agree_on_training(config: Config) -> None:
-    """Of all labelled sections some with tissue are left on both sides of the split."""
+    """Of all labelled sections some with tissue are left on both sides of the split.
+
+    Where nothing is to be kept back, what would be calibrated on it is given.
+    """
     volumes = config.trained_on()
     key = "truth" if config.training.volumes is None else "training.volumes"
-    for what, sections in (("train on", _trained), ("validate on", _kept_back)):
+    sides = {"train on": _trained, "validate on": _kept_back}
+    if all(volume.truth.validation == "none" for volume in volumes):
+        del sides["validate on"]
+        _agree_on_fusion(config, f"{key} has validation none")
+    for what, sections in sides.items():
         if volumes and not any(_tissue(sections(v), v.missing) for v in volumes):
             raise ValueError(
                 f"{key} leaves no section with tissue to {what}: give other sections, or another "
                 "validation (missing sections do not count)"
             )
+
+
+def _agree_on_fusion(config: Config, why: str) -> None:
+    """Nothing of the fusion is left to a calibration that has no sections."""
+    given = config.segmentation
+    names = [name for name in ("sigma", "depth", "w_f", "t") if getattr(given, name) == "auto"]
+    if config.trained_on() and names and given.calibration == "auto":
+        raise ValueError(
+            f"segmentation.{names[0]} is auto and {why}, which leaves no sections to calibrate on: "
+            "give a value, or name a calibration in segmentation.calibration"
+        )
 
 
 def _agree_on_folds(config: Config) -> None:

@@ -96,6 +96,11 @@ def load_experiment(path: str) -> tuple[Experiment, dict[str, dict[int, Config]]
             f"experiment {path}: base {found.base} trains nothing: give one with labels, without "
             "membrane and without model.weights"
         )
+    if not any(given.kept_back(volume) for volume in given.trained_on()):
+        raise DcanError(
+            f"experiment {path}: base {found.base} has validation none: keep sections back, which "
+            "runs are scored on"
+        )
     runs = {run.name: _configurations(path, found, run, given) for run in found.runs}
     return found, runs
 

@@ -64,8 +64,9 @@ class Truth(Strict):
     """`membranes`: white is neurite; `neurites`: instance ids, 0 is not annotated."""
     sections: Sections
     """The sections of the volume that are for training."""
-    validation: Sections | None = None
-    """Those of them that choose checkpoint and calibration; default the last quarter."""
+    validation: Sections | Literal["none"] | None = None
+    """Those of them that choose checkpoint and calibration; default the last quarter. `none`: all
+    are trained on, and the weights are those of the last step."""
     offset: tuple[Index, Index, Index] = (0, 0, 0)
     """Where the first voxel of the labels lies in the volume."""
 
@@ -76,9 +77,11 @@ class Truth(Strict):
 
     def validated(self) -> range:
         """The sections kept back for choosing: as given, or the last quarter, at least one."""
+        every = bounds(self.sections)
+        if self.validation == "none":
+            return range(every.stop, every.stop)
         if self.validation:
             return bounds(self.validation)
-        every = bounds(self.sections)
         return range(every.stop - max(1, len(every) // 4), every.stop)
 
 

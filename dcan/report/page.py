@@ -153,8 +153,10 @@ def _charts(report: Report) -> dict[str, list[Markup]]:
         charts["calibration"] = [draw(report.calibration) for draw in draws]
     if isinstance(report.training, Training):
         for member in report.training.members:
-            draw_all = (figures.loss_curves, figures.validation_curves, figures.schedule_curves)
-            charts["training"] += [draw_one(member) for draw_one in draw_all]
+            charts["training"].append(figures.loss_curves(member))
+            if any(record.rand_error is not None for record in member.records):
+                charts["training"].append(figures.validation_curves(member))
+            charts["training"].append(figures.schedule_curves(member))
     if isinstance(report.linking, Linking) and report.linking.drift:
         charts["linking"] = [figures.drift_curves(report.linking.drift)]
     return {part: [Markup(svg) for svg in svgs] for part, svgs in charts.items()}  # noqa: S704

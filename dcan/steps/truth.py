@@ -125,6 +125,8 @@ def _refuse_bare(space: Workspace, found: list[dict[str, Any]]) -> None:
     """Raise DcanError when the mask leaves a side of the split, or a fold, without a section."""
     folds = space.config.training.folds
     wanted = {0: "validate on", None: "train on"} if folds == 1 else dict.fromkeys(range(folds))
+    if not any(space.config.kept_back(volume) for volume in space.config.trained_on()):
+        del wanted[0]
     held = {fold for volume in found for fold in volume["folds"]}
     for fold, what in wanted.items():
         if fold not in held:

@@ -173,6 +173,36 @@ def test_the_last_quarter_is_kept_back() -> None:
     assert two.validated() == range(5, 6)
 
 
+FUSION = {"sigma": 1, "depth": 16, "w_f": 0.5, "t": 0.4}
+
+
+@pytest.mark.parametrize("segmentation", [FUSION, {"calibration": "isbi2012"}])
+@pytest.mark.parametrize("sections", ["4:12", "4:5"])
+def test_all_sections_are_trained_on_where_what_they_would_choose_is_given(
+    segmentation: dict[str, Any], sections: str
+) -> None:
+    whole = truth(sections=sections, validation="none")
+    found = config(truth=whole, segmentation=segmentation)
+    assert [found.kept_back(volume) for volume in found.trained_on()] == [[]]
+
+
+@pytest.mark.parametrize("left", list(FUSION))
+def test_what_is_left_to_calibrate_needs_sections(left: str) -> None:
+    whole, part = truth(validation="none"), truth(source="part.tif")
+    line = refused(truth=whole, segmentation=FUSION | {left: "auto"})
+    assert f"segmentation.{left} is auto and truth has validation none" in line
+    volumes = [{"source": "em2.tif", "truth": given} for given in (whole, part)]
+    config(training={"volumes": volumes})  # the second keeps some back
+    refused(training={"volumes": volumes[:1]})
+
+
+def test_folds_keep_every_section_back_once() -> None:
+    line = refused(
+        truth=truth(validation="none"), training={"folds": 2, "members": 2}, segmentation=FUSION
+    )
+    assert 'training.folds is 2 and truth has validation "none"' in line
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -425,6 +425,15 @@ def test_parts_that_are_absent_say_why() -> None:
     assert not page.named("svg")
 
 
+def test_a_training_without_validation_has_no_empty_chart_of_it() -> None:
+    given = training()
+    records = tuple(replace(r, validation=None, rand_error=None) for r in given.members[0].records)
+    unseen = replace(given, members=(replace(given.members[0], records=records),))
+    pages = [Page(render(replace(nothing(), training=found))) for found in (given, unseen)]
+    assert ["Validation of" in page.text for page in pages] == [True, False]
+    assert "Losses of" in pages[1].text
+
+
 def test_given_values_are_shown_without_a_search() -> None:
     given = Calibration(Fusion(1.0, 3.0, 0.5, 0.25), "segmentation.calibration: other.json")
     page = Page(render(replace(nothing(), calibration=given)))

@@ -204,6 +204,13 @@ def test_a_base_that_trains_nothing_is_refused(write: Write, base: dict[str, Any
         load_experiment(write(base))
 
 
+def test_a_base_that_keeps_nothing_back_is_refused(write: Write) -> None:
+    truth = BASE["truth"] | {"validation": "none"}
+    fusion = {"sigma": 1, "depth": 16, "w_f": 0.5, "t": 0.4}
+    with pytest.raises(DcanError, match=r"base base\.yaml has validation none"):
+        load_experiment(write({"truth": truth, "segmentation": fusion}))
+
+
 def test_held_out_sections_must_be_there(write: Write) -> None:
     with pytest.raises(DcanError, match="the base has no truth or no evaluation"):
         experiment(write({"evaluation": None}, runs=[{"name": "a"}], seeds=[0]), held_out=True)

@@ -46,9 +46,11 @@ def labelled(make: Make, tmp_path: Path) -> Make:
             "source": str(tmp_path / "labels.npy"),
             "kind": "membranes",
             "sections": "0:4",
+            "validation": given.pop("validation", None),
         }
         sections = {
             "truth": truth,
+            "segmentation": given.pop("segmentation", {}),
             "model": given.pop("model", {"width": 2}),
             "training": {**TRAINING, **given},
             "prediction": {"tile": 32, "threads": 1},
@@ -211,6 +213,25 @@ def test_the_report_shows_each_disturbance_and_the_network_that_is_kept(labelled
     (member,) = found.members
     best = min((r for r in member.records if r.rand_error is not None), key=order)
     assert member.chosen_step == best.step
+
+
+def test_without_validation_all_sections_are_learned_and_the_last_step_is_kept(
+    labelled: Make,
+) -> None:
+    given = {"sigma": 1, "depth": 16, "w_f": 0.5, "t": 0.4}
+    space = labelled(validation="none", segmentation=given, average=0.0, steps=5)
+    _, rows = trained(space)
+    assert {row["rand_error"] for row in rows} == {row["validation"] for row in rows} == {None}
+    assert (card(space).step, card(space).validation_loss) == (5, None)
+    assert len(card(space).sections) == 4
+    weights(space)
+    resolve(space)
+    calibrate(space)
+    assert given.items() <= space.chosen().items()
+    found = training(space)
+    assert isinstance(found, learned.Training)
+    assert (found.sections, found.validation) == ((0, 1, 2, 3), ())
+    assert found.members[0].chosen_step == 5
 
 
 def order(record: learned.TrainingRecord) -> tuple[float, float]:
