@@ -23,7 +23,6 @@ rule all:
     """Everything: segments, neurites, their pyramids, metrics and the report."""
     input:
         rules.report.output,
-        every_receipt(),
 
 
 rule train:

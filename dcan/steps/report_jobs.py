@@ -1,4 +1,4 @@
-"""The jobs of a volume for the report: benchmarks, journals and logs beside the plan."""
+"""The jobs of a volume for the report: benchmarks, journals and attempts beside the plan."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from dcan.steps.costs import benchmarks, resolved_on_gpu
 from dcan.steps.jobs import Jobs, Setting, jobs_of
 from dcan.steps.memory import MIB
 from dcan.steps.workspace import Workspace
-from dcan.storage.logs import failures, of_stage
-from dcan.storage.receipts import Mark, heading, marks
+from dcan.storage.attempts import ENDING, Attempt, attempts
+from dcan.storage.receipts import heading, marks
+
+SLOWEST = 3
+"""Blocks of a stage that the report names."""
 
 
 def jobs_done(space: Workspace) -> tuple[StageJobs, ...]:
@@ -32,6 +35,8 @@ def _jobs(space: Workspace, planned: Jobs) -> StageJobs | None:
         return None
     slowest, middle = _blocks(space, stage)
     used = [row["max_rss"] for row in rows if "max_rss" in row]
+    tried = _attempts(space, stage)
+    asked = [part[-1].asked for part in tried if part and part[-1].asked is not None]
     return StageJobs(
         stage,
         len(rows),
@@ -40,24 +45,25 @@ def _jobs(space: Workspace, planned: Jobs) -> StageJobs | None:
         planned.seconds if planned.source else None,
         int(max(used) * MIB) if used else None,
         None if planned.memory is None else planned.memory * MIB,
-        slowest.key if slowest else None,
-        slowest.seconds if slowest else None,
+        max(asked) * MIB if asked else None,
+        slowest,
         middle,
-        _failures(space, stage),
+        sum(not each.ended for part in tried for each in part),
         _busy(space, stage),
     )
 
 
-def _blocks(space: Workspace, stage: str) -> tuple[Mark | None, float | None]:
-    """The block of a finished stage that took longest, the first of equals; what is usual."""
+def _blocks(space: Workspace, stage: str) -> tuple[tuple[tuple[str, float], ...], float | None]:
+    """The blocks of a finished stage that took longest, first of equals first; what is usual."""
     found = heading(space.root / "receipts" / f"{stage}.json")
     if found is None:
-        return None, None
+        return (), None
     recorded = marks(space.root / "receipts" / stage, found[0]).values()
-    timed = {mark: mark.seconds for mark in recorded if mark.seconds is not None}
+    timed = [(mark.key, mark.seconds) for mark in recorded if mark.seconds is not None]
     if len(timed) < 2:
-        return None, None
-    return max(timed, key=timed.__getitem__), median(timed.values())
+        return (), None
+    slowest = sorted(timed, key=lambda block: -block[1])[:SLOWEST]
+    return tuple(slowest), median(seconds for _, seconds in timed)
 
 
 def _busy(space: Workspace, stage: str) -> float | None:
@@ -76,7 +82,7 @@ def _busy(space: Workspace, stage: str) -> float | None:
     return sum(each * busy for each, busy in spent) / seconds if seconds else None
 
 
-def _failures(space: Workspace, stage: str) -> int:
-    """Blocks and jobs that failed at some time."""
-    logs = of_stage(space.root / "logs", stage.replace("_", "-"), "log")
-    return len({failure.key or log for log in logs for failure in failures(log)})
+def _attempts(space: Workspace, stage: str) -> list[list[Attempt]]:
+    """Of each part of a stage."""
+    folder = space.root / "receipts" / stage
+    return [attempts(path) for path in sorted(folder.glob(f"*{ENDING}"))]

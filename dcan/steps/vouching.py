@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
 from dcan.engine.blocks import run
 from dcan.errors import DcanError
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage import failpoints
-from dcan.storage.claims import claim
+from dcan.storage.attempts import ENDING, attempt
+from dcan.storage.claims import WAIT, claim
 from dcan.storage.objects import Stored, write_text
 from dcan.storage.receipts import Entry, Ledger, Receipt, digest
 from dcan.storage.tables import Pack
@@ -67,10 +70,16 @@ class Progress:
 
 @contextmanager
 def working(space: Workspace, stage: str, what: str = "all") -> Iterator[None]:
-    """Hold the claim on a stage, or on a batch of it, while the body works."""
+    """Hold the claim on a stage, or on a batch of it, while the body works.
+
+    A Slurm job waits for a living holder until its own time limit: with one run of a volume at
+    a time it is a job that outlived a killed one, and may be at it for hours.
+    """
     failpoints.enter(stage)
     name = f"{stage} of {space.config.volume.name}" + (f", {what}" if what != "all" else "")
-    with claim(space.root / "receipts" / stage / f"{what}.claim", name):
+    folder = space.root / "receipts" / stage
+    wait = inf if "SLURM_JOB_ID" in os.environ else WAIT
+    with claim(folder / f"{what}.claim", name, wait), attempt(folder / f"{what}{ENDING}"):
         yield
 
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from dcan.errors import DcanError
@@ -29,6 +30,7 @@ from dcan.storage.processes import lives, started
 
 BEAT = 15.0  # seconds between touches
 SILENCE = 120.0  # seconds after which a holder on another host is taken for dead
+WAIT = 20.0  # seconds that a second comer waits for a living holder
 PAUSE = 0.5  # seconds between looks at a claim that is held
 
 Holder = dict[str, object]
@@ -111,7 +113,8 @@ def _take(path: Path, what: str, wait: float) -> Holder:
             )
         if not told:
             longest = max(left, SILENCE) if far else left
-            _log.info("%s: waiting up to %.0f s", _refusal(what, holder), longest)
+            limit = f"up to {longest:.0f} s" if isfinite(longest) else "as long as it lives"
+            _log.info("%s: waiting %s", _refusal(what, holder), limit)
             told = True
         time.sleep(min(left, PAUSE) if left > 0 else PAUSE)
 
@@ -130,7 +133,7 @@ def _beat(path: Path, mine: Holder, stop: threading.Event) -> None:
 
 
 @contextmanager
-def claim(path: Path, what: str, wait: float = 20.0) -> Iterator[None]:
+def claim(path: Path, what: str, wait: float = WAIT) -> Iterator[None]:
     """Hold the claim at `path` for the body; `what` names the work in the refusal.
 
     Raises DcanError when another living process holds it for longer than `wait` seconds, or

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ import pytest
 
 from dcan.steps.memory import request_mib
 from dcan.steps.workspace import Workspace
+from dcan.storage.attempts import attempts
 from tests.slurm.conftest import BATCH, BLOCKS, CLUSTER, SLOW, Ingest, SlurmProject, eventually
 from tests.workflow.conftest import Project
 
@@ -38,6 +40,11 @@ def a_failed_job_is_tried_again_with_more_memory_and_time(project: Ingest) -> No
     assert first.mib_asked == 300 + (predicted or 0)
     assert second.mib_asked == 2 * first.mib_asked
     assert (first.seconds_asked, second.seconds_asked) == (300, 600)
+    tried = attempts(project.receipts / "batch-0-of-1.attempts")
+    assert [(each.asked, each.ended) for each in tried] == [
+        (first.mib_asked, False),
+        (second.mib_asked, True),
+    ]
 
 
 def a_cancelled_job_is_noticed_and_tried_again(project: Ingest) -> None:
@@ -116,15 +123,20 @@ def a_second_run_is_refused_and_one_after_a_kill_waits_for_the_jobs(project: Ing
     assert job["NumCPUs"] == "4"
     command = holder.cmdline()
     assert int(command[command.index("--workers") + 1]) == min(4, os.cpu_count() or 1)
-    status, said = project.start(BATCH, "--retries", "0").wait(400)
+    status, said = project.start(BATCH).wait(60)
     assert status == 1, said
+    by = f"process {first.process.pid} on {socket.gethostname()}"
+    assert f"dcan: error: volume slow is being worked on by {by}" in said
+    assert len(project.jobs()) == 1
     named = f"process {holder.pid} on {claim['host']}, Slurm job {job['JobId']}"
-    assert f"dcan: error: ingest of slow, batch-0-of-1 is being worked on by {named}" in said
     first.kill()
     assert project.jobs()[0]["JobState"] == "RUNNING"
     (project.results / "logs" / "ingest-0.log").unlink()
     third = project.start(BATCH)
-    eventually(lambda: f"by {named}: waiting up to" in project.log(), 300, "the third run waits")
+    waits = f"by {named}: waiting as long as it lives"
+    eventually(lambda: waits in project.log(), 300, "the third run waits")
+    time.sleep(25)  # longer than a job waits elsewhere
+    assert project.jobs()[-1]["JobState"] == "RUNNING"
     holder.resume()
     project.ends_well(third)
     assert project.jobs()[0]["JobState"] == "COMPLETED"

@@ -23,7 +23,7 @@ rule evaluate:
 rule report:
     """Write the report."""
     input:
-        receipts("evaluate", "link", "calibrate", "train"),
+        every_receipt(),
     output:
         report(str(ROOT / "report.html"), caption="../report/report.rst"),
     log:

@@ -1,5 +1,6 @@
 # Needs: the configuration. Makes: names of files, parameters and resources for the rules.
 
+import atexit
 import json
 import os
 import sys
@@ -236,7 +237,21 @@ def name_environments():
 
 
 def start():
-    """Before the first job: every job reads the configuration as it was resolved here."""
+    """Before the first job: one run of a volume at a time, and every job reads the configuration
+    as it was resolved here. The claim of a run that was killed is taken over."""
+    from dcan.storage.claims import claim
+
+    if ON_CLUSTER and workflow.local_exec:
+        refuse(
+            f"-j {workflow.global_resources['_nodes'].value}: that is how many jobs a cluster gets "
+            "at a time, and none is asked for: give --cores, how many are used here"
+        )
+    run = claim(ROOT / "run.claim", f"volume {CONFIG.volume.name}", wait=1)
+    try:
+        run.__enter__()
+    except DcanError as error:
+        refuse(error)
+    atexit.register(run.__exit__, None, None, None)
     write(CONFIG, Path(RESOLVED))
 
 

@@ -1,0 +1,78 @@
+"""Attempts: every start of a job on a part of a stage, and whether it came to its end.
+
+Snakemake keeps neither the logs nor the benchmarks of attempts that another one follows. So a
+job writes two lines itself, under its claim: when it begins, and when it has done what it was
+asked for. What failed, was stopped or killed has no second one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dcan.storage.objects import cannot_write
+
+ENDING = ".attempts"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One start of a job."""
+
+    began: float
+    """Seconds since the epoch."""
+    asked: int | None
+    """MiB that Slurm was asked for; None: elsewhere, or not known."""
+    ended: bool
+
+
+def _asked() -> int | None:
+    given = os.environ.get("SLURM_MEM_PER_NODE", "")
+    return int(given) if given.isdecimal() else None
+
+
+def _append(path: Path, line: dict[str, object]) -> None:
+    try:
+        # A torn line of a job that was killed here must not take this one along.
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n" + json.dumps(line))
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+@contextmanager
+def attempt(path: Path) -> Iterator[None]:
+    """Record an attempt in `path`, which the body's process alone writes while it lasts.
+
+    Raises DcanError when the file system refuses.
+    """
+    _append(path, {"began": time.time(), "asked": _asked()})
+    yield
+    _append(path, {"ended": time.time()})
+
+
+def attempts(path: Path) -> list[Attempt]:
+    """The attempts of a file in their order; lines that are torn are none."""
+    found: list[Attempt] = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return found
+    for line in lines:
+        try:
+            read = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(read, dict):
+            continue
+        began, asked = read.get("began"), read.get("asked")
+        if isinstance(began, float):
+            found.append(Attempt(began, asked if isinstance(asked, int) else None, ended=False))
+        elif "ended" in read and found:
+            found[-1] = replace(found[-1], ended=True)
+    return found

@@ -1,0 +1,46 @@
+"""Attempts of jobs: those that came to their end, and those that did not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dcan.errors import DcanError
+from dcan.storage.attempts import attempt, attempts
+
+
+def test_an_attempt_that_fails_is_kept_beside_the_one_that_makes_it_good(tmp_path: Path) -> None:
+    path = tmp_path / "all.attempts"
+    assert attempts(path) == []
+    with pytest.raises(KeyError), attempt(path):
+        raise KeyError
+    with attempt(path):
+        during = attempts(path)
+    assert [each.ended for each in during] == [False, False]
+    assert [each.ended for each in attempts(path)] == [False, True]
+    assert during[0].began <= during[1].began
+
+
+def test_a_line_that_was_torn_costs_itself_alone(tmp_path: Path) -> None:
+    path = tmp_path / "all.attempts"
+    path.write_text('\n{"began": 1.5, "asked": 7}\n{"end')
+    with attempt(path):
+        pass
+    path.write_text(path.read_text() + "\n[1]\n" + "[" * 100_000 + '\n{"began": "x"}')
+    assert [(each.asked, each.ended) for each in attempts(path)] == [(7, False), (None, True)]
+
+
+@pytest.mark.parametrize(("said", "asked"), [("6300", 6300), ("", None), ("4G", None)])
+def test_memory_is_what_slurm_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, asked: int | None
+) -> None:
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", said)
+    with attempt(tmp_path / "x"):
+        pass
+    assert attempts(tmp_path / "x")[0].asked == asked
+
+
+def test_a_file_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(DcanError, match="cannot write"), attempt(tmp_path):
+        pytest.fail("it began")
