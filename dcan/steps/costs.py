@@ -14,6 +14,7 @@ from pathlib import Path
 from dcan.config import Config, load, planned, trains
 from dcan.errors import DcanError
 from dcan.geometry import Triple
+from dcan.storage.attempts import ENDING, attempts
 from dcan.storage.logs import of_stage
 from dcan.storage.receipts import Receipt
 
@@ -127,6 +128,8 @@ class Record:
         cpu: dict[str, float] = {}
         gpu: dict[str, float] = {}
         for stage in SHIPPED.keys() - {"copy"}:
+            if config.engine.scheduler and figure(stage, config) not in ON_GPU:
+                continue  # the job handed its blocks out, and its own time is not theirs
             of_gpu = on_gpu and stage in ON_GPU
             found = gpu if of_gpu else cpu
             spent = [
@@ -173,10 +176,18 @@ def _numbers(row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
 
 
 def _jobs(folder: Path, stage: str) -> Iterator[tuple[float, float]]:
-    """Seconds on the clock and of the cores, of each job of a stage."""
-    for _, row in benchmarks(folder, stage):
-        if "s" in row and "cpu_time" in row:
+    """Seconds on the clock and of the cores, of each job of a stage that did all of its work."""
+    for name, row in benchmarks(folder, stage):
+        if "s" in row and "cpu_time" in row and not _went_on(folder, stage, name):
             yield row["s"], row["cpu_time"]
+
+
+def _went_on(folder: Path, stage: str, name: str) -> bool:
+    """Whether the last attempt of a job found what one before it had left: it did the rest."""
+    part = name.removeprefix(stage.replace("_", "-")).removeprefix("-")
+    patterns = (f"batch-{part}-of-*", f"member-{part}") if part else ("all",)
+    files = [p for each in patterns for p in (folder / "receipts" / stage).glob(each + ENDING)]
+    return any(len(tried) > 1 and not tried[-2].ended for tried in map(attempts, files))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ from dcan.storage.pyramids import level_shapes
 
 TABLES = 1.1
 """Bytes of tables for a voxel: docs/log.md, what the stages cost."""
+NODE = 256 * 2**10
+"""MiB of memory that the nodes of many clusters have; few have more."""
 FILES_OF_A_JOB = 5
 """Log, benchmark, journal, tables, receipt."""
 
@@ -132,6 +134,11 @@ def _remarks(setting: Setting, every: list[Jobs]) -> Iterator[str]:
                 f"{list(setting.shape)}, and each has {derived}"
             )
     for jobs in every:
+        if jobs.memory is not None and jobs.memory > NODE:
+            yield (
+                f"a job of {jobs.stage} takes up to {_size(jobs.memory * 2**20)}: see that a node "
+                "has as much before the run comes to it"
+            )
         minutes = setting.profile.given(jobs.stage, "runtime") if setting.profile else None
         if minutes is not None and jobs.seconds > 60 * minutes:
             advice = "more batches or " if jobs.blocks > 1 else ""

@@ -204,13 +204,19 @@ def _rate(found: Collection[Mark], alive: Sequence[Held], now: float) -> float:
 def _holder(space: Glance, stage: str, claim: Held, found: Mapping[str, Mark]) -> Holder:
     kind, _, number = claim.part.partition("-")
     index, _, count = number.partition("-of-")
-    log = {"all": stage.replace("_", "-"), "seal": f"seal-{stage}", "weights": "weights"}
-    says = last(space.root / "logs" / f"{log.get(kind, f'{stage}-{index}')}.log")
+    says = last(space.root / "logs" / f"{_log_of(stage, claim.part)}.log")
     keys: list[str] = []
     if kind == "batch":
         part = Part.parse(f"{index}/{count}")
         keys = [space.boxes[i].key for i in share(len(space.boxes), part.index, part.count)]
     return Holder(claim, sum(key in found for key in keys), len(keys), says)
+
+
+def _log_of(stage: str, part: str) -> str:
+    """The name of the log of the jobs on a part of a stage."""
+    kind, _, number = part.partition("-")
+    of_kind = {"all": stage.replace("_", "-"), "seal": f"seal-{stage}", "weights": "weights"}
+    return of_kind.get(kind, f"{stage}-{number.partition('-of-')[0]}")
 
 
 def _done(key: str | None, found: Mapping[str, Mark]) -> bool:
@@ -222,10 +228,10 @@ def _failed(
     space: Glance, stage: str, found: Mapping[str, Mark], alive: Sequence[Held]
 ) -> tuple[Failure, ...]:
     """The last failure of each block, or job, that nobody is trying again and that is not done."""
-    since = max((claim.started for claim in alive), default=0.0)
+    since = {_log_of(stage, claim.part): claim.started for claim in alive}
     latest: dict[str, Failure] = {}
     for log in of_stage(space.root / "logs", stage.replace("_", "-"), "log"):
         for failure in failures(log):
-            if failure.at >= since and not _done(failure.key, found):
+            if failure.at >= since.get(log.stem, 0.0) and not _done(failure.key, found):
                 latest[failure.key or log.stem] = failure
     return tuple(latest.values())

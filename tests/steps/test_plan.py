@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from dcan.cli import main
-from dcan.config import parse, write
+from dcan.config import load, parse, write
 from dcan.config.model import Config
 from dcan.errors import DcanError
 from dcan.steps import costs
@@ -22,6 +23,7 @@ from dcan.steps.jobs import Jobs, Setting, all_jobs, jobs_of
 from dcan.steps.plan import figures
 from dcan.steps.probe import check_cut, probe
 from dcan.steps.profile import Profile
+from dcan.steps.vouching import working
 from dcan.steps.workspace import Workspace
 from tests.steps.conftest import Make, noise
 
@@ -158,6 +160,37 @@ def test_a_record_gives_seconds_for_a_unit_of_work(done: Path) -> None:
     assert of(setting, "fuse").source == SHIPPED["fuse"][1]
 
 
+def test_a_job_that_found_half_of_its_work_done_is_no_measure(done: Path) -> None:
+    space = Workspace.of(config(output=str(done.parent)))
+    bench(done, "flood-0", 999, 50 + START)
+    bench(done, "flood-1", 999, 10 + START)
+    bench(done, "train-1", 999, 50 + START)
+    found = dict(costs.benchmarks(done, "flood"))
+    assert list(found) == ["flood-0", "flood-1"]
+    for part in ("batch-1-of-2", "batch-11-of-20"):
+        with pytest.raises(KeyError), working(space, "flood", part):
+            raise KeyError
+    with working(space, "flood", "batch-1-of-2"):
+        pass
+    assert Record.read(done).cpu["flood"] == pytest.approx(0.10)
+    with working(space, "flood", "batch-1-of-2"):
+        pass
+    assert Record.read(done).cpu["flood"] == pytest.approx(0.06), "all of it, at the next"
+    with working(space, "flood", "batch-11-of-20"):
+        pass
+    assert Record.read(done).cpu["flood"] == pytest.approx(0.06), "that is of another job"
+
+
+def test_blocks_that_were_handed_out_are_not_measured_by_who_handed_them_out(done: Path) -> None:
+    bench(done, "flood-0", 999, 50 + START)
+    bench(done, "predict-0", 999, 50 + START)
+    assert Record.read(done).cpu.keys() == {"flood", "predict"}
+    made = load(str(done / "config.yaml"))
+    engine = made.engine.model_copy(update={"scheduler": "tls://node:8786"})
+    write(made.model_copy(update={"engine": engine}), done / "config.yaml")
+    assert Record.read(done).cpu.keys() == {"predict"}
+
+
 def test_a_record_of_a_gpu_counts_the_clock(done: Path) -> None:
     bench(done, "predict-0", 100 + START, 9999)
     work = amount("predict", config(), (10, 10000, 10000)) / 2
@@ -275,8 +308,11 @@ def test_remarks_name_what_could_be_better(tmp_path: Path) -> None:
     assert [r for r in found if "46 jobs have nothing to do, give 4" in r]
     files = {"name": "a", "source": "em.tif", "voxel_size": [50, 4, 4]}
     undeclared = config(volume=files, phantom=None)
-    (said,) = figures(Setting(undeclared, TERA, 1))["remarks"]
+    said, large = figures(Setting(undeclared, TERA, 1))["remarks"]
     assert "set volume.shape to [2500, 20000, 20000], and each has 40" in said
+    assert re.match(r"a job of link takes up to 2\d\d\.\d GiB: see that a node has", large)
+    smaller = figures(Setting(config(), (250, 20000, 20000), 1))["remarks"]
+    assert not [r for r in smaller if "link" in r]
     given = profile(tmp_path, **{"default-resources": {"runtime": 120}})
     late = figures(Setting(config(), TERA, 1, given))["remarks"]
     assert [r for r in late if "a job of drift" in r]

@@ -165,6 +165,17 @@ def test_a_failed_block_is_named_until_it_is_done(
     capsys.readouterr()
 
 
+def test_a_batch_that_failed_is_named_while_another_goes_on(begun: Workspace) -> None:
+    log = begun.root / "logs" / "ingest-1.log"
+    log.parent.mkdir()
+    log.write_text("2001-01-02 03:04:06,678 ERROR dcan: error: the disk is full\n")
+    with working(begun, "ingest", "batch-2-of-3"):
+        found = of(begun, "ingest")
+    assert [failure.why for failure in found.failed] == ["the disk is full"]
+    with working(begun, "ingest", "batch-1-of-3"):
+        assert of(begun, "ingest").failed == (), "it is being tried again"
+
+
 def test_a_job_that_refused_says_why(begun: Workspace) -> None:
     log = begun.root / "logs" / "survey.log"
     log.parent.mkdir()
