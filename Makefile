@@ -51,7 +51,9 @@ test: check
 	pytest --durations=15
 
 test-slurm: $(STAMP)
-	pytest --durations=0 -rs tests/slurm
+	@# a test that hangs ends pytest, and would leave its Slurm behind
+	pytest --durations=0 -rs tests/slurm; status=$$?; \
+	  [ "$$(id -u)" != 0 ] || tests/slurm/cluster.sh down; exit $$status
 
 bench: $(STAMP)
 	python -m benchmarks

@@ -29,7 +29,9 @@ def test_conda_gets_the_versions_of_the_lock(name: str, options: list[str]) -> N
 
 def test_the_container_installs_the_lock_and_copies_what_there_is() -> None:
     copied = [x for line in re.findall(r"(?m)^COPY (.*) \S+$", RECIPE) for x in line.split()]
-    assert set(copied) >= {"requirements.lock", "dcan", "Snakefile", "workflow", "profiles"}
+    assert set(copied) >= {
+        *("requirements.lock", "dcan", "models", "Snakefile", "workflow", "profiles")
+    }
     assert [name for name in copied if not (ROOT / name).exists()] == []
     installs = re.findall(r"(?m)^RUN (pip install .*)$", RECIPE)
     assert [x.endswith("-r requirements.lock") or " --no-deps " in x for x in installs] == [

@@ -31,7 +31,7 @@ wait_for() {  # SECONDS WHAT COMMAND...
 
 install_packages() {
     local missing=() package
-    for package in munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins; do
+    for package in munge openssl slurmctld slurmd slurm-client slurm-wlm-basic-plugins; do
         dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
     done
     [ ${#missing[@]} = 0 ] && return
