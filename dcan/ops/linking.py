@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from dcan.ops.frames import distinct
-from dcan.ops.stitching import Names, Segments, merge_names
+from dcan.ops.stitching import Names, Segments
 
 Counts = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int64]
-
+Sections = npt.NDArray[np.int32]
 
 NEVER = 1001
 """Thousandths: more of a branch than there is, so that none is linked."""
@@ -128,47 +127,50 @@ def candidates(segments: Segments, table: Overlaps, linking: Linking) -> Candida
 class Neurites:
     """The neurite of each segment, named by its least one, and how they came about.
 
+    `pieces`: int64, how many segments each neurite has, in the order of their names.
     `mutual`, `branches`: links that were made; `refused`: branches that were not, because
     they would have united two neurites that run side by side.
     """
 
     names: Names
+    pieces: Counts
     mutual: int
     branches: int
     refused: int
 
 
-def join(names: Names, sections: Indices, tables: Iterable[Candidates], beside: int) -> Neurites:
+def join(
+    names: Names, sections: npt.NDArray[np.integer], tables: Iterable[Candidates], beside: int
+) -> Neurites:
     """Unite segments into neurites.
 
-    `names`: uint64 (n,), sorted, each once; `sections`: int64 (n,), where each lies; `tables`:
-    the candidates of all pairs of sections, in any order. All mutual pairs are united. Then
-    the branches are gone through by the pixels they share, most first, ties by (a, b): one
+    `names`: uint64 (n,), sorted, each once; `sections`: (n,), where each lies, below 2^31;
+    `tables`: the candidates of all pairs of sections, in any order. All mutual pairs are united.
+    Then the branches are gone through by the pixels they share, most first, ties by (a, b): one
     is refused when the neurites it would unite, as they are by then, both reach through more
     than `beside` common sections, from the first to the last of each. Raises ValueError for
     a segment that `names` lacks.
+
+    Memory: 24 bytes a segment beside what is given, and the branches; a table is taken when
+    it is needed, and let go.
     """
-    parts = list(tables)
-    none = np.empty(0, np.uint64)
-    pairs = np.stack(
-        [
-            _places(names, np.concatenate([none, *(part.a for part in parts)])),
-            _places(names, np.concatenate([none, *(part.b for part in parts)])),
-        ]
-    )
-    shared = np.concatenate([np.empty(0, np.int64), *(part.shared for part in parts)])
-    mutual = np.concatenate([np.empty(0, np.bool_), *(part.mutual for part in parts)])
-    chain, least = merge_names(pairs[:, mutual], names)
-    first, last = np.full(len(least), np.iinfo(np.int64).max), np.full(len(least), -1)
-    np.minimum.at(first, chain, sections)
-    np.maximum.at(last, chain, sections)
-    low, high = pairs[:, ~mutual]
-    order = np.lexsort((high, low, -shared[~mutual]))
-    root, refused = _join(chain[low[order]], chain[high[order]], first, last, beside)
-    united = np.full(len(least), np.iinfo(np.uint64).max, np.uint64)
-    np.minimum.at(united, root, least)
-    branches = len(least) - len(distinct(root))
-    return Neurites(united[root[chain]], int(mutual.sum()), branches, refused)
+    parent = np.arange(len(names))
+    mutual = 0
+    low, high = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    shared = [np.empty(0, np.int64)]
+    for table in tables:
+        a, b = _places(names, table.a), _places(names, table.b)
+        _unite(parent, a[table.mutual], b[table.mutual])
+        mutual += int(table.mutual.sum())
+        low.append(a[~table.mutual])
+        high.append(b[~table.mutual])
+        shared.append(table.shared[~table.mutual])
+    first, last = _reach(parent, sections.astype(np.int32, copy=False))
+    a, b = np.concatenate(low), np.concatenate(high)
+    order = np.lexsort((b, a, -np.concatenate(shared)))
+    branches, refused = _join(parent, a[order], b[order], first, last, beside)
+    del first, last
+    return Neurites(names[parent], _pieces(parent), mutual, branches, refused)
 
 
 def _places(names: Names, wanted: Names) -> Indices:
@@ -207,35 +209,70 @@ def _runs(a: Names, b: Names) -> tuple[Names, Names, Counts]:
 
 
 @njit(cache=True, nogil=True)
+def _root(parent: Indices, k: int) -> int:
+    while parent[k] != k:
+        parent[k] = parent[parent[k]]
+        k = parent[k]
+    return k
+
+
+@njit(cache=True, nogil=True)
+def _unite(parent: Indices, low: Indices, high: Indices) -> None:
+    """Unite the pairs; the least of what is united is its root, so it names it."""
+    for row in range(len(low)):
+        a, b = _root(parent, low[row]), _root(parent, high[row])
+        parent[max(a, b)] = min(a, b)
+
+
+@njit(cache=True, nogil=True)
+def _reach(parent: Indices, sections: Sections) -> tuple[Sections, Sections]:
+    """The first and the last section of the neurite of each root."""
+    first, last = sections.copy(), sections.copy()
+    for k in range(len(parent)):
+        root = _root(parent, k)
+        first[root] = min(first[root], sections[k])
+        last[root] = max(last[root], sections[k])
+    return first, last
+
+
+@njit(cache=True, nogil=True)
 def _join(
-    low: Indices, high: Indices, first: Indices, last: Indices, beside: int
-) -> tuple[Indices, int]:
-    """The root of each chain once the pairs were gone through; and how many were refused.
+    parent: Indices, low: Indices, high: Indices, first: Sections, last: Sections, beside: int
+) -> tuple[int, int]:
+    """Go through the branches; how many were made and refused. Leaves each its root for parent.
 
     Overwrites `first` and `last`.
     """
-    root = np.arange(len(first))
-    refused = 0
+    made, refused = 0, 0
     for row in range(len(low)):
-        a, b = _root(root, low[row]), _root(root, high[row])
+        a, b = _root(parent, low[row]), _root(parent, high[row])
         if a == b:
             continue
         if min(last[a], last[b]) - max(first[a], first[b]) + 1 > beside:
             refused += 1
             continue
-        root[b] = a
-        first[a], last[a] = min(first[a], first[b]), max(last[a], last[b])
-    for chain in range(len(root)):
-        root[chain] = _root(root, chain)
-    return root, refused
+        root, other = min(a, b), max(a, b)
+        parent[other] = root
+        first[root], last[root] = min(first[a], first[b]), max(last[a], last[b])
+        made += 1
+    for k in range(len(parent)):
+        parent[k] = _root(parent, k)
+    return made, refused
 
 
 @njit(cache=True, nogil=True)
-def _root(root: Indices, chain: int) -> int:
-    while root[chain] != chain:
-        root[chain] = root[root[chain]]
-        chain = root[chain]
-    return chain
+def _pieces(parent: Indices) -> Counts:
+    """How many have each root for parent, of those that are roots, ascending."""
+    number = np.empty(len(parent), np.int32)  # of a root among the roots
+    count = 0
+    for k in range(len(parent)):
+        if parent[k] == k:
+            number[k] = count
+            count += 1
+    pieces = np.zeros(count, np.int64)
+    for k in range(len(parent)):
+        pieces[number[parent[k]]] += 1
+    return pieces
 
 
 @njit(cache=True, nogil=True)

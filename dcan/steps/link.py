@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,6 @@ from numpy.typing import NDArray
 from dcan.ops.frames import distinct
 from dcan.ops.linking import (
     Candidates,
-    Linking,
     Neurites,
     Overlaps,
     add,
@@ -30,6 +31,11 @@ from dcan.storage.tables import TableRef, read_table
 
 Array = NDArray[Any]
 
+END = -1
+"""Stands for a section after the last."""
+NEAR = 4
+"""Sections whose segments are kept at hand."""
+
 
 def _overlaps_of(space: Workspace, tables: dict[str, TableRef], pair: Pair) -> Overlaps:
     found = []
@@ -40,33 +46,41 @@ def _overlaps_of(space: Workspace, tables: dict[str, TableRef], pair: Pair) -> O
     return add(found)
 
 
-def _candidates(
-    space: Workspace, sections: dict[int, Segments], rule: Linking
-) -> tuple[list[Candidates], int, int]:
-    """Of each pair of sections; how many overlaps there are, and segments that have one."""
-    counted = table_of(space.receipt("overlap"))
-    units = pairs(space)
-    progress = Progress("link", len(units))
-    found = []
-    overlapping = 0
-    touched = {z: np.zeros(len(segments.names), np.bool_) for z, segments in sections.items()}
-    for number, pair in enumerate(units, 1):
-        low, high = sections[pair.low], sections[pair.high]
-        both = Segments(
-            np.concatenate([low.names, high.names]), np.concatenate([low.sizes, high.sizes])
-        )
-        table = _overlaps_of(space, counted, pair)
-        overlapping += len(table.count)
-        touched[pair.low][np.searchsorted(low.names, table.a)] = True
-        touched[pair.high][np.searchsorted(high.names, table.b)] = True
-        found.append(candidates(both, table, rule))
-        progress(number)
-    return found, overlapping, sum(int(marks.sum()) for marks in touched.values())
+class _Candidates:
+    """The candidates of each pair of sections in turn, and what was seen on the way.
+
+    `overlapping`: how many overlaps there are; `touched`: of each segment of the volume, in
+    the order of their ids, whether it has one.
+    """
+
+    def __init__(self, space: Workspace, numbering: Numbering, starts: Mapping[int, int]) -> None:
+        self._space, self._starts = space, starts
+        self.rule = linking_of(space.chosen())
+        self._counted = table_of(space.receipt("overlap"))
+        # Those of the pairs at hand, and no more: all of a volume take as much as its names.
+        self._segments = lru_cache(NEAR)(numbering.segments)
+        self.overlapping = 0
+        self.touched = np.zeros(starts[END], np.bool_)
+
+    def __iter__(self) -> Iterator[Candidates]:
+        units = pairs(self._space)
+        progress = Progress("link", len(units))
+        for number, pair in enumerate(units, 1):
+            low, high = self._segments(pair.low), self._segments(pair.high)
+            both = Segments(
+                np.concatenate([low.names, high.names]), np.concatenate([low.sizes, high.sizes])
+            )
+            table = _overlaps_of(self._space, self._counted, pair)
+            self.overlapping += len(table.count)
+            for z, held, names in ((pair.low, low, table.a), (pair.high, high, table.b)):
+                self.touched[self._starts[z] + np.searchsorted(held.names, names)] = True
+            yield candidates(both, table, self.rule)
+            progress(number)
 
 
 def counts_of(neurites: Neurites) -> dict[str, int]:
     """What the receipt says of the links, and of the segments of each neurite."""
-    _, pieces = np.unique(neurites.names, return_counts=True)
+    pieces = np.sort(neurites.pieces)
     return {
         "segments": len(neurites.names),
         "neurites": len(pieces),
@@ -74,7 +88,7 @@ def counts_of(neurites: Neurites) -> dict[str, int]:
         "branches": neurites.branches,
         "refused": neurites.refused,
         "orphans": int((pieces == 1).sum()),
-        "pieces_median": int(np.sort(pieces)[(len(pieces) - 1) // 2]) if len(pieces) else 0,
+        "pieces_median": int(pieces[(len(pieces) - 1) // 2]) if len(pieces) else 0,
         "pieces_most": int(pieces.max(initial=0)),
     }
 
@@ -82,24 +96,25 @@ def counts_of(neurites: Neurites) -> dict[str, int]:
 def _linked(space: Workspace) -> tuple[dict[str, Array], dict[str, int]]:
     """The neurite of every segment, by section, and counts for the report."""
     numbering = Numbering(space)
-    sections = {z: numbering.segments(z) for z in space.present}
-    rule = linking_of(space.chosen())
-    tables, overlapping, touched = _candidates(space, sections, rule)
-    sizes = [len(segments.names) for segments in sections.values()]
-    names = np.concatenate([np.empty(0, np.uint64), *(s.names for s in sections.values())])
-    neurites = join(names, np.repeat(space.present, sizes), tables, rule.beside)
+    ids = [numbering.segments(z).names for z in space.present]
+    sizes = [len(each) for each in ids]
+    starts = dict(zip([*space.present, END], np.cumsum([0, *sizes]).tolist(), strict=True))
+    names = np.concatenate([np.empty(0, np.uint64), *ids])
+    del ids
+    tables = _Candidates(space, numbering, starts)
+    sections = np.repeat(np.array(space.present, np.int32), sizes)
+    neurites = join(names, sections, tables, tables.rule.beside)
     arrays: dict[str, Array] = {}
     stored = neurites.names
     if space.config.labels.compact:
         least = distinct(stored)
         stored = ranks(least, stored)
         arrays["names"] = numbering.names()[least.astype(np.int64) - 1]
-    parts = np.split(stored, np.cumsum(sizes)[:-1])
-    for (z, segments), part in zip(sections.items(), parts, strict=True):
-        arrays[f"z{z}.segments"], arrays[f"z{z}.neurites"] = segments.names, part
-    counts = counts_of(neurites)
-    counts |= {"overlaps": overlapping, "isolated": len(names) - touched}
-    return arrays, counts
+    for z, size in zip(space.present, sizes, strict=True):
+        own = slice(starts[z], starts[z] + size)
+        arrays[f"z{z}.segments"], arrays[f"z{z}.neurites"] = names[own], stored[own]
+    isolated = len(names) - int(tables.touched.sum())
+    return arrays, counts_of(neurites) | {"overlaps": tables.overlapping, "isolated": isolated}
 
 
 def link_sections(space: Workspace) -> None:

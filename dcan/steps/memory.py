@@ -112,7 +112,7 @@ def _drift(load: Load) -> int:
 
 
 def _link(load: Load) -> int:
-    return load.voxels // SEGMENT * 150
+    return load.voxels // SEGMENT * 75
 
 
 BLOCKS: dict[str, Callable[[Load], int]] = {

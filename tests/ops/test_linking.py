@@ -185,6 +185,7 @@ def joined(places, tables, beside):
     sections = np.array([places[name] for name in names], np.int64)
     found = join(np.array(names, np.uint64), sections, tables, beside)
     assert found.names.dtype == np.uint64
+    assert found.pieces.tolist() == np.unique(found.names, return_counts=True)[1].tolist()
     counts = (found.mutual, found.branches, found.refused)
     return dict(zip(names, found.names.tolist(), strict=True)), counts
 

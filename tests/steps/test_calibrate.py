@@ -91,7 +91,8 @@ def test_a_rule_is_kept_as_plain_values(rule: Linking) -> None:
 
 def test_counts_of_neurites() -> None:
     names = np.array([1, 1, 1, 2, 5, 5, 7], np.uint64)
-    assert counts_of(Neurites(names, 2, 1, 3)) == {
+    pieces = np.array([3, 1, 2, 1])
+    assert counts_of(Neurites(names, pieces, 2, 1, 3)) == {
         "segments": 7,
         "neurites": 4,
         "mutual": 2,
@@ -101,7 +102,7 @@ def test_counts_of_neurites() -> None:
         "pieces_median": 1,
         "pieces_most": 3,
     }
-    assert counts_of(Neurites(names[:0], 0, 0, 0))["pieces_most"] == 0
+    assert counts_of(Neurites(names[:0], pieces[:0], 0, 0, 0))["pieces_most"] == 0
 
 
 @pytest.mark.parametrize("rows", [0, 5])
