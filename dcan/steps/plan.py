@@ -178,7 +178,7 @@ def _lines(space: Workspace, found: dict[str, Any]) -> Iterator[str]:
 
 
 def _stage_lines(stages: list[dict[str, Any]]) -> Iterator[str]:
-    yield f"{'stage':18}{'jobs':>5}{'blocks':>8}{'threads':>9}{'memory':>12}  a job takes"
+    yield f"{'stage':18}{'jobs':>5}{'blocks':>9}{'threads':>9}{'memory':>12}  a job takes"
     sources = list(dict.fromkeys(s["source"] for s in stages if s["source"]))
     for stage in stages:
         memory = "" if stage["memory"] is None else _size(stage["memory"] * 2**20)
@@ -187,7 +187,7 @@ def _stage_lines(stages: list[dict[str, Any]]) -> Iterator[str]:
         if stage["source"]:
             takes = f"{duration(stage['seconds'])} [{sources.index(stage['source']) + 1}]"
         yield (
-            f"{stage['stage']:18}{stage['jobs']:5}{stage['blocks'] or '':>8}{threads:>9}"
+            f"{stage['stage']:18}{stage['jobs']:5}{stage['blocks'] or '':>9}{threads:>9}"
             f"{memory:>12}  {takes}"
         )
     yield "not counted: seconds, or as many minutes as there are labelled sections"
@@ -197,14 +197,14 @@ def _stage_lines(stages: list[dict[str, Any]]) -> Iterator[str]:
 def _cut_lines(cuts: list[dict[str, Any]]) -> Iterator[str]:
     yield "other cuts, after that of the configuration; memory and time of a job of blocks"
     yield (
-        f"  {'blocks.shape':20}{'batches':>8}{'blocks':>9}{'jobs':>6}{'memory':>11}"
-        f"{'longest':>14}{'core-h':>9}{'GPU-h':>9}{'read':>6}"
+        f"  {'blocks.shape':20}{'batches':>8}{'blocks':>12}{'jobs':>6}{'memory':>11}"
+        f"{'longest':>16}{'core-h':>14}{'GPU-h':>9}{'read':>6}"
     )
     for cut in cuts:
         yield (
-            f"  {list(cut['shape'])!s:20}{cut['batches']:8}{cut['blocks']:9,}{cut['jobs']:6}"
-            f"{_size(cut['memory'] * 2**20):>11}{duration(cut['longest']):>14}"
-            f"{cut['core_hours']:9,.1f}{cut['gpu_hours']:9,.1f}{cut['read']:6.2f}"
+            f"  {list(cut['shape'])!s:20}{cut['batches']:8}{cut['blocks']:12,}{cut['jobs']:6}"
+            f"{_size(cut['memory'] * 2**20):>11}{duration(cut['longest']):>16}"
+            f"{cut['core_hours']:14,.1f}{cut['gpu_hours']:9,.1f}{cut['read']:6.2f}"
         )
 
 
