@@ -144,6 +144,7 @@ def _cost(space: Workspace) -> dict[str, Any]:
     rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text("utf-8").splitlines()]
     seconds = sum(row["seconds"] for row in rows)
     return {
+        "members": space.config.training.members,
         "parameters": sum(tensor.numel() for tensor in kept.tensors.values()),
         "precision": kept.meta.recipe["precision"],
         "seconds_per_step": seconds / space.config.training.steps,

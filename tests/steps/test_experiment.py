@@ -241,9 +241,13 @@ def test_a_table_has_the_mean_and_the_deviation() -> None:
     fused = {"rand_error": 0.1, "vrand_thin": 0.9, "pixel_error": 0.2, "warping_error": 0.001}
     one = {"seconds_per_step": 1.0, "parameters": 10, "best_step": 5, "fused": fused, "p": fused}
     two = one | {"fused": fused | {"rand_error": 0.3}}
+    one["members"] = two["members"] = 3
     rows = table({"x": [one, two], "y": [one]}, markdown=True).splitlines()
+    assert "members" not in rows[0]
     assert rows[2].split(" | ")[4] == "0.2000 ± 0.1414"
     assert rows[3].split(" | ")[4] == "0.1000"
+    rows = table({"x": [one, two], "y": [one | {"members": 1}]}, markdown=True).splitlines()
+    assert [row.split(" | ")[2] for row in rows] == ["members", "---", "3 ± 0", "1"]
 
 
 @pytest.mark.parametrize(
@@ -255,6 +259,11 @@ def test_a_table_has_the_mean_and_the_deviation() -> None:
         ({"runs": [{"name": "a"}, {"name": "a"}]}, "runs has 'a' twice"),
         ({"runs": [{"name": "a", "training": {"steps": 5}}]}, "training.steps is the same for all"),
         ({"runs": [{"name": "a", "training": {"seed": 5}}]}, "training.seed is the same for all"),
+        ({"runs": [{"name": "a", "training": {"folds": 2}}]}, "training.folds is the same for all"),
+        (
+            {"seeds": [7, 0, 2], "runs": [{"name": "a", "training": {"members": 3}}]},
+            "run a has the seeds 0 and 2 with training.members 3: ",
+        ),
         ({"runs": [{"name": "a", "model": {"widht": 5}}]}, "run a: unknown key 'model.widht'"),
         ({"runs": [{"name": "a", "model": {"weights": "x"}}]}, "run a gives model.weights"),
         ({"base": "nowhere.yaml"}, "nowhere.yaml"),
@@ -266,6 +275,12 @@ def test_an_impossible_experiment_is_refused(
     with pytest.raises(DcanError, match=re.escape(said)) as caught:
         load_experiment(write(**changed))
     assert "\n" not in str(caught.value)
+
+
+def test_seeds_as_far_apart_as_there_are_members_share_no_network(write: Write) -> None:
+    runs = [{"name": "a", "training": {"members": 3}}, {"name": "b"}]
+    _, found = load_experiment(write(runs=runs, seeds=[3, 0]))
+    assert {name: list(seeds) for name, seeds in found.items()} == {"a": [3, 0], "b": [3, 0]}
 
 
 @pytest.mark.parametrize("base", [{"truth": None, "evaluation": None}, {"model": {"weights": "x"}}])
