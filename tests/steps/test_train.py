@@ -26,7 +26,7 @@ from dcan.steps.starting import checkpoints
 from dcan.steps.train import train_member, weights
 from dcan.steps.watching import standings
 from dcan.steps.workspace import Workspace
-from dcan.storage.checkpoints import Meta, load_weights, save_weights
+from dcan.storage.checkpoints import LARGEST_HEADER, Meta, load_weights, save_weights
 from tests.steps.conftest import Make, noise
 from tests.steps.test_truth import prepared
 from tests.storage.test_events import read
@@ -106,6 +106,20 @@ def test_killed_at_any_step_and_begun_again_the_weights_are_the_same(
     # done is done: nothing is trained a second time
     kill(monkeypatch, 1)
     assert trained(space) == (whole, curve)
+
+
+def test_a_long_curve_is_gone_on_from_and_complete(
+    labelled: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, note = steps._plain, "x" * (LARGEST_HEADER // 2)
+    monkeypatch.setattr(steps, "_plain", lambda record: {**real(record), "note": note})
+    space = labelled()
+    kill(monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt):
+        train_member(space, 0)
+    monkeypatch.setattr(steps, "train", train)
+    _, rows = trained(space)
+    assert [(row["step"], row["note"] == note) for row in rows] == [(n, True) for n in (1, 2, 3, 4)]
 
 
 def test_workers_and_checkpoints_leave_no_trace_in_the_weights(
