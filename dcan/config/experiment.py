@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -15,8 +16,12 @@ from dcan.config.volumes import Strict
 from dcan.config.wording import refusal
 from dcan.errors import DcanError
 
-FIXED = ("steps", "seed", "volumes")
-"""Keys of `training` that a run must not change: the runs would not be comparable."""
+FIXED = ("steps", "seed", "volumes", "folds")
+"""Keys of `training` that a run must not change: the runs would not be comparable.
+
+With `folds` all labelled sections are scored, each by the members that left it out; without, the
+validation sections by all members.
+"""
 UNLINKED = {"iou": 0.3, "containment": 0.8, "beside": 1}
 """No neurites are made of the runs, so nothing is looked for there."""
 
@@ -82,7 +87,8 @@ def load_experiment(path: str) -> tuple[Experiment, dict[str, dict[int, Config]]
     `<output>/<experiment>/<run>-<seed>`. Labelled sections are read from the sources
     (`training.volumes`), so that no run copies the volume.
 
-    Raises DcanError, one line: an impossible file, base or run, or nothing to train on.
+    Raises DcanError, one line: an impossible file, base or run, nothing to train on, or
+    seeds so close together that ensembles share networks.
     """
     raw = read(Path(path))
     try:
@@ -118,4 +124,18 @@ def _configurations(path: str, found: Experiment, run: Run, base: Config) -> dic
         made[seed] = parse(overlay(changed, named), f"{path}, run {run.name}")
         if not trains(made[seed]):
             raise DcanError(f"experiment {path}: run {run.name} gives model.weights: remove them")
+    _check_apart(f"experiment {path}: run {run.name}", made)
     return made
+
+
+def _check_apart(what: str, made: dict[int, Config]) -> None:
+    """Refuse seeds that share networks: member i is drawn from the run's seed + i."""
+    seeds = sorted(made)
+    for one, two in pairwise(seeds):
+        members = made[one].training.members
+        if two - one < members:
+            raise DcanError(
+                f"{what} has the seeds {one} and {two} with training.members {members}: member i "
+                f"is drawn from seed + i, so they share networks: give seeds {members} or more "
+                "apart"
+            )

@@ -15,6 +15,7 @@ from dcan.geometry import Grid, Triple
 from dcan.net.device import be_deterministic
 from dcan.net.members import Member
 from dcan.net.model import STRIDE
+from dcan.net.shortage import memory_for
 from dcan.net.windows import check_grid, window
 
 __all__ = ["Predictor", "levels", "predict_section", "window"]
@@ -61,15 +62,13 @@ class Predictor:
         """
         # The setting belongs to the calling thread, and another number changes last bits.
         torch.set_num_threads(self.threads)
-        try:
-            with torch.inference_mode():
-                return np.stack([self._levels(each, halo) for each in windows])
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise _short_of_memory(windows.shape[-1] - 2 * halo, error) from None
-        except RuntimeError as error:  # what torch's own allocator raises on the CPU
-            if "allocate memory" not in str(error):
-                raise
-            raise _short_of_memory(windows.shape[-1] - 2 * halo, error) from None
+        tile = windows.shape[-1] - 2 * halo
+        smaller = max(STRIDE, tile // 2 // STRIDE * STRIDE)
+        with (
+            memory_for("its window", f"prediction.tile is {tile}", str(smaller)),
+            torch.inference_mode(),
+        ):
+            return np.stack([self._levels(each, halo) for each in windows])
 
     def _levels(self, window: NDArray[np.float32], halo: int) -> NDArray[np.uint8]:
         em = torch.from_numpy(window)[None, None].to(self._device)  # (1, 1, h, w)
@@ -90,14 +89,6 @@ def levels(p: NDArray[np.float32]) -> NDArray[np.uint8]:
     """A probability as it is stored: floor(255 p + 0.5), uint8."""
     stored: NDArray[np.uint8] = np.floor(p * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     return stored
-
-
-def _short_of_memory(tile: int, error: BaseException) -> DcanError:
-    smaller = max(STRIDE, tile // 2 // STRIDE * STRIDE)
-    return DcanError(
-        f"prediction.tile is {tile}: the device has too little memory for its window "
-        f"({str(error).splitlines()[0][:120]}): give {smaller}"
-    )
 
 
 def _to_view(em: Tensor, turn: int, flip: bool) -> Tensor:

@@ -15,6 +15,7 @@ from dcan.net.model import Architecture, Logits
 from dcan.net.networks import build, initialise
 from dcan.net.recipe import Recipe
 from dcan.net.rule import DivergedError, loss, optimiser
+from dcan.net.shortage import memory_for
 from dcan.net.team import ALONE, Team
 from dcan.net.validation import Judge, Measured
 
@@ -123,8 +124,13 @@ class Run:
 
         `em`: (n, 1, h, w) float32. `target`: (n, h, w) uint8.
 
-        Raises DivergedError: the loss is not finite.
+        Raises DivergedError: the loss is not finite. DcanError: memory is short.
         """
+        given = f"training.crop is {self.recipe.crop} and training.batch {self.recipe.batch}"
+        with memory_for("a step", given, "a smaller batch or crop"):
+            return self._advance(em, target, rate, w_c)
+
+    def _advance(self, em: Tensor, target: Tensor, rate: float, w_c: float) -> list[float]:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad()
@@ -165,7 +171,7 @@ class Run:
 
         None without sections: the present weights are then the best.
 
-        Raises DivergedError: the loss is not finite.
+        Raises DivergedError: the loss is not finite. DcanError: memory is short.
         """
         found = None
         if validation is not None:

@@ -15,6 +15,7 @@ from dcan.net.augment import Section
 from dcan.net.model import MEMBRANE, STRIDE
 from dcan.net.predict import levels
 from dcan.net.rule import UNKNOWN, cross_entropy
+from dcan.net.shortage import memory_for
 from dcan.ops.calibration import SearchGrid, calibrate
 from dcan.ops.targets import objects
 
@@ -53,12 +54,18 @@ class Judge:
         self._truths = [objects(section.target) for section in sections]
 
     def measure(self, forward: Forward) -> Measured:
-        """Loss and Rand error of all sections together."""
+        """Loss and Rand error of all sections together.
+
+        Raises DcanError: memory is short for one of them.
+        """
         total, pixels = 0.0, 0
         maps = []
         with torch.inference_mode():
             for section in self._sections:
-                part, p = self._see(section, forward)
+                height, width = section.em.shape
+                size = f"a validation section has {height} x {width} pixels"
+                with memory_for("it as a whole", size, "smaller labelled sections"):
+                    part, p = self._see(section, forward)
                 total += part
                 pixels += int((section.target != UNKNOWN).sum())
                 maps.append(p)

@@ -8,7 +8,9 @@ from typing import Any
 
 Record = Mapping[str, Any]
 
-COLUMNS: dict[str, tuple[Callable[[Record], float], str]] = {
+Columns = dict[str, tuple[Callable[[Record], float], str]]
+
+COLUMNS: Columns = {
     "M parameters": (lambda r: r["parameters"] / 1e6, ".2f"),
     "s/step": (lambda r: r["seconds_per_step"], ".3f"),
     "Rand": (lambda r: r["fused"]["rand_error"], ".4f"),
@@ -20,6 +22,8 @@ COLUMNS: dict[str, tuple[Callable[[Record], float], str]] = {
     "best step": (lambda r: r["best_step"], ".0f"),
 }
 """What is shown of each run: of the fused map where nothing else is said."""
+MEMBERS: Columns = {"members": (lambda r: r["members"], ".0f")}
+"""Shown where runs differ in it: parameters and seconds are of one member."""
 
 
 def spread(values: Sequence[float], form: str) -> str:
@@ -34,13 +38,16 @@ def spread(values: Sequence[float], form: str) -> str:
 
 def table(runs: Mapping[str, Sequence[Record]], *, markdown: bool = False) -> str:
     """A line for each run, the mean over its seeds; those that diverged are counted apart."""
-    rows = [["run", "seeds", *COLUMNS]]
+    trained = [r for records in runs.values() for r in records if "failed" not in r]
+    alike = len({record["members"] for record in trained}) < 2
+    columns = COLUMNS if alike else {**MEMBERS, **COLUMNS}
+    rows = [["run", "seeds", *columns]]
     for name, records in runs.items():
         whole = [record for record in records if "failed" not in record]
         seeds = str(len(whole)) + (f", {n} diverged" if (n := len(records) - len(whole)) else "")
         cells = [
             spread([of(record) for record in whole], form) if whole else "-"
-            for of, form in COLUMNS.values()
+            for of, form in columns.values()
         ]
         rows.append([name, seeds, *cells])
     if markdown:

@@ -29,7 +29,7 @@ from dcan.steps.comparing import table
 from dcan.steps.devices import device
 from dcan.steps.probe import probe
 from dcan.steps.resolve import predictor, resolve
-from dcan.steps.sources import hints, opened
+from dcan.steps.sources import given_files, hints, opened
 from dcan.steps.train import members, train_member, weights
 from dcan.steps.truth import fingerprint_of, truth
 from dcan.steps.validation import Validation
@@ -82,12 +82,35 @@ def _result(config: Config, held_out: bool) -> dict[str, Any]:
     """What is known of one run; trains it unless that was done under the same values."""
     space = Workspace.of(config)
     versions = {name: STAGES[name].version for name in ALL}
-    fingerprint = digest([config.model_dump(mode="json"), versions, hints(config)])
-    record = remembered(space, "experiment", fingerprint, partial(_run, space))
+    named = given_files(config)
+    fingerprint = digest([config.model_dump(mode="json"), versions, hints(config), named])
+    record = _record(space, fingerprint)
     if not held_out or "failed" in record:
         return record
-    scored = remembered(space, "experiment", fingerprint, partial(_held_out, space), "held-out")
-    return record | scored
+    made = record["made"]
+    scored = partial(_held_out, space, made)
+    return record | remembered(space, "experiment", digest([fingerprint, made]), scored, "held-out")
+
+
+def _record(space: Workspace, fingerprint: str) -> dict[str, Any]:
+    """The record of a run, kept only while what it was made of lies there.
+
+    A run under other values, killed half way, leaves its own networks in the same folder.
+    """
+    record = remembered(space, "experiment", fingerprint, partial(_run, space))
+    if "failed" in record or record["made"] == _made(space):
+        return record
+    _log.info("experiment: the networks are not those of the record: run again")
+    (space.root / "receipts" / "experiment" / "record.json").unlink()
+    return remembered(space, "experiment", fingerprint, partial(_run, space))
+
+
+def _made(space: Workspace) -> dict[str, str] | None:
+    """Identities of the networks and of their calibration; None: one is not there."""
+    try:
+        return {stage: space.identity(stage) for stage in ("train", "calibrate")}
+    except DcanError:
+        return None
 
 
 def _run(space: Workspace) -> dict[str, Any]:
@@ -110,7 +133,8 @@ def _run(space: Workspace) -> dict[str, Any]:
     resolve(space)
     calibrate(space, workers=space.config.prediction.threads)
     truths = np.stack([section.target == NEURITE for section in validation.sections])
-    return {**_cost(space), "chosen": space.chosen(), **_scores(space, truths, validation.maps)}
+    scores = _scores(space, truths, validation.maps)
+    return {**_cost(space), "chosen": space.chosen(), "made": _made(space), **scores}
 
 
 def _cost(space: Workspace) -> dict[str, Any]:
@@ -120,6 +144,7 @@ def _cost(space: Workspace) -> dict[str, Any]:
     rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text("utf-8").splitlines()]
     seconds = sum(row["seconds"] for row in rows)
     return {
+        "members": space.config.training.members,
         "parameters": sum(tensor.numel() for tensor in kept.tensors.values()),
         "precision": kept.meta.recipe["precision"],
         "seconds_per_step": seconds / space.config.training.steps,
@@ -149,9 +174,17 @@ def _scored(config: Config) -> tuple[Truth, Evaluation]:
     return config.truth, config.evaluation
 
 
-def _held_out(space: Workspace) -> dict[str, Any]:
-    """The metrics of the held-out sections, which chose nothing."""
-    with device(space) as name:
+def _held_out(space: Workspace, made: dict[str, str]) -> dict[str, Any]:
+    """The metrics of the held-out sections, which chose nothing, by the networks of the record.
+
+    Raises DcanError: others lie there.
+    """
+    with device(space) as name:  # which may be waited for
+        if _made(space) != made:
+            raise DcanError(
+                f"the networks of {space.config.volume.name} were changed after they were scored: "
+                "give the same command again, with no other of this experiment beside it"
+            )
         return _held_out_by(space, predictor(space, device=name))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from dcan.errors import DcanError
 from dcan.net.networks import layout
-from dcan.net.state import TrainingState
 from dcan.steps.recipes import architecture
 from dcan.steps.workspace import Workspace
 from dcan.storage.checkpoints import Weights, load_weights
@@ -30,13 +30,14 @@ def shipped(named: str, ending: str) -> Path:
 
 
 def checkpoints(named: str, key: str, ending: str = ".safetensors") -> list[Path]:
-    """The files that the value of a key names: one, or those of a folder in order.
+    """The files that the value of a key names: one, or those of a folder, member-10 after -9.
 
     Raises DcanError: there is none.
     """
     path = Path(named)
     if path.is_dir():
-        files = sorted(p for p in path.glob(f"*{ending}") if ".state." not in p.name)
+        found = (p for p in path.glob(f"*{ending}") if ".state." not in p.name)
+        files = sorted(found, key=lambda p: (_counted(p.name), p.name))
     else:
         files = [p for p in (path, shipped(named, ending)) if p.is_file()][:1]
     if not files:
@@ -45,6 +46,11 @@ def checkpoints(named: str, key: str, ending: str = ".safetensors") -> list[Path
             "of one in models/: give one of these, or null to train from drawn weights"
         )
     return files
+
+
+def _counted(name: str) -> list[str | int]:
+    """A name cut into text and numbers, in turn."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split("([0-9]+)", name))]
 
 
 def vouched(space: Workspace, load: Callable[[Path], H]) -> list[H]:
@@ -92,9 +98,6 @@ def starts(space: Workspace) -> list[Weights]:
     return found
 
 
-def start_of(space: Workspace, member: int) -> TrainingState | None:
-    """The state before the first step of a member; None where weights are drawn."""
-    found = starts(space)
-    if not found:
-        return None
-    return TrainingState(0, found[member % len(found)].tensors, {}, {}, {})
+def start_of(found: Sequence[Weights], member: int) -> Weights | None:
+    """Those of the weights that a member starts from; None where its own are drawn."""
+    return found[member % len(found)] if found else None

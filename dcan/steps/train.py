@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,12 @@ def _plain(record: Record) -> dict[str, Any]:
     }
 
 
-def _fit(space: Workspace, member: int, fingerprint: str, gpus: int) -> _Kept:
+def _fit(
+    space: Workspace, member: int, fingerprint: str, gpus: int, start: Weights | None
+) -> _Kept:
     """Train to the end, keeping a state to go on from."""
     path = space.root / "models" / f"member-{member}.state.safetensors"
-    kept = _Kept(path, fingerprint, Machine.found(space), start_of(space, member))
+    kept = _Kept(path, fingerprint, Machine.found(space), _first(start))
     kept.read()
     rule = recipe(space, member, kept.machine)
     _log.info("train: %s, %s, %d workers", kept.machine.device, rule.precision, rule.workers)
@@ -113,6 +116,11 @@ def _fit(space: Workspace, member: int, fingerprint: str, gpus: int) -> _Kept:
     return kept
 
 
+def _first(start: Weights | None) -> TrainingState | None:
+    """The state before the first step."""
+    return TrainingState(0, start.tensors, {}, {}, {}) if start else None
+
+
 def _watched(record: Record) -> dict[str, float]:
     """What TensorBoard shows of a record, by group and name."""
     found = {
@@ -128,9 +136,8 @@ def _watched(record: Record) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _ledger(space: Workspace) -> Ledger:
+def _ledger(space: Workspace, start: Sequence[Weights]) -> Ledger:
     """The ledger of training; it depends on the content of what is started from, too."""
-    start = starts(space)
     return space.ledger("train", **({"start": [s.sha256 for s in start]} if start else {}))
 
 
@@ -138,15 +145,22 @@ def train_member(space: Workspace, member: int, gpus: int = 1) -> None:
     """Train one network of the ensemble; a killed training goes on from its last state.
 
     `gpus`: how many this job was given; they share each batch.
+
+    Raises DcanError: there is no such member.
     """
+    count = space.config.training.members
+    if not 0 <= member < count:
+        raise DcanError(f"--member {member}: training.members is {count}, give 0..{count - 1}")
     with working(space, "train", f"member-{member}"):
         check_inputs(space, "truth")
-        ledger = _ledger(space)
+        start = starts(space)  # once: the files may change while the training runs
+        ledger, own = _ledger(space, start), start_of(start, member)
         ledger.begin()
         key = f"member-{member}"
         if key not in ledger.entries():
             fingerprint = digest([ledger.fingerprint, member])
-            stored = _write(space, member, _fit(space, member, fingerprint, gpus))
+            kept = _fit(space, member, fingerprint, gpus, own)
+            stored = _write(space, member, kept, own)
             with ledger.attempt() as (journal, _):
                 journal.append(Entry(key, stored, None, {"steps": space.config.training.steps}))
         else:
@@ -154,7 +168,7 @@ def train_member(space: Workspace, member: int, gpus: int = 1) -> None:
         write_text(ledger.folder / f"{key}.json", json.dumps({"fingerprint": ledger.fingerprint}))
 
 
-def _write(space: Workspace, member: int, kept: _Kept) -> tuple[Stored, ...]:
+def _write(space: Workspace, member: int, kept: _Kept, start: Weights | None) -> tuple[Stored, ...]:
     """The weights that were best and the curve, from a training that is at its end."""
     state, shape = kept.state, architecture(space)
     if state is None or state.best_step is None:
@@ -165,7 +179,7 @@ def _write(space: Workspace, member: int, kept: _Kept) -> tuple[Stored, ...]:
         step=state.best_step,
         validation_loss=state.best_loss,
         validation_rand_error=state.best_rand,
-        sections=_learned(space, member),
+        sections=_learned(space, member, start),
         halo=-(-reach(shape) // STRIDE) * STRIDE,
         versions=versions("numpy", "scipy", "torch"),
     )
@@ -176,12 +190,11 @@ def _write(space: Workspace, member: int, kept: _Kept) -> tuple[Stored, ...]:
     return seal_file(space.root, weights), seal_file(space.root, records)
 
 
-def _learned(space: Workspace, member: int) -> tuple[str, ...]:
+def _learned(space: Workspace, member: int, start: Weights | None) -> tuple[str, ...]:
     """Hashes of the sections trained on, also of those behind what it started from."""
     fold = fold_of(space, member)
     own = hashes(space.receipt("truth").values["volumes"], lambda other: other != fold)
-    start = starts(space)
-    before = start[member % len(start)].meta.sections if start else ()
+    before = start.meta.sections if start else ()
     return tuple(dict.fromkeys([*own, *before]))
 
 
@@ -193,7 +206,7 @@ def weights(space: Workspace) -> None:
             return
         named = space.config.model.weights
         files = checkpoints(named, "model.weights") if named else []
-        ledger: Ledger | None = None if files else _ledger(space)
+        ledger: Ledger | None = None if files else _ledger(space, starts(space))
         entries: list[Entry] = []
         if ledger:
             found = ledger.entries()

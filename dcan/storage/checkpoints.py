@@ -31,6 +31,8 @@ from dcan.errors import DcanError
 from dcan.storage.objects import replacing
 
 LARGEST_HEADER = 1 << 24  # bytes; sixty names take a few thousand
+PLAIN = "plain"
+"""Of a state: its values as JSON, in bytes. The curve among them outgrows any header."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 Tensors = dict[str, Tensor]
@@ -118,7 +120,9 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], plain: Mapping[str, Js
 
     Raises DcanError: the file cannot be written.
     """
-    _save(path, "state", tensors, dict(plain))
+    text = json.dumps(dict(plain), allow_nan=False).encode()
+    values = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    _save(path, "state", {**tensors, PLAIN: values}, {})
 
 
 def load_state(path: Path) -> tuple[Tensors, dict[str, JsonValue]]:
@@ -127,7 +131,16 @@ def load_state(path: Path) -> tuple[Tensors, dict[str, JsonValue]]:
     Raises DcanError, naming the file: as for weights, but for the tensors' names and shapes.
     """
     header = _header(path, "state")
-    return _load(path, header, None), header.plain
+    tensors = _load(path, header, None)
+    if PLAIN not in tensors:  # they were in the header once
+        return tensors, header.plain
+    try:
+        plain = json.loads(tensors.pop(PLAIN).numpy().tobytes())
+    except (ValueError, RecursionError):
+        plain = None
+    if not isinstance(plain, dict):
+        raise _refusal(path, "its values are not readable")
+    return tensors, plain
 
 
 def _save(path: Path, kind: str, tensors: Mapping[str, Tensor], plain: dict[str, JsonValue]) -> str:
@@ -196,11 +209,19 @@ def _load(path: Path, header: _Header, shapes: Shapes | None) -> Tensors:
     if shapes is not None:
         _check_shapes(path, {name: tuple(t.shape) for name, t in tensors.items()}, shapes)
     for name, tensor in tensors.items():
-        if tensor.dtype not in DTYPES.values() or not bool(torch.isfinite(tensor).all()):
+        if not (_is_plain(name, tensor, shapes) or _is_finite(tensor)):
             raise _refusal(path, f"tensor {name!r} is not of finite float32 or float16")
     if _digest(header.text, tensors) != header.sha256:
         raise _refusal(path, "its bytes are not those that were written (SHA-256 differs)")
-    return {name: tensor.float() for name, tensor in tensors.items()}
+    return {n: t if _is_plain(n, t, shapes) else t.float() for n, t in tensors.items()}
+
+
+def _is_plain(name: str, tensor: Tensor, shapes: Shapes | None) -> bool:
+    return shapes is None and name == PLAIN and tensor.dtype == torch.uint8
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return tensor.dtype in DTYPES.values() and bool(torch.isfinite(tensor).all())
 
 
 def _check_size(path: Path, size: int, shapes: Shapes) -> None:

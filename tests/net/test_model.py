@@ -50,10 +50,28 @@ def test_sizes_are_the_published_ones() -> None:
     assert layers == [16, 3]
 
 
-def test_the_peer_has_as_many_parameters_and_twice_the_operations() -> None:
-    ours, peer = weighed(Architecture()), weighed(Architecture(kind="unet"))
-    assert peer[0] == pytest.approx(ours[0], rel=0.035)
-    assert peer[1] == pytest.approx(2 * ours[1], rel=0.035)
+@pytest.mark.parametrize(
+    ("ours", "fewer", "times"),
+    [
+        (Architecture(64, 32, "convolve"), 0.0250, 1.909),
+        (Architecture(16, 32, "convolve"), 0.1142, 1.632),
+        (Architecture(), 0.0299, 1.969),
+    ],
+    ids=["default", "narrow", "published"],
+)
+def test_the_peer_has_fewer_parameters_and_more_operations(
+    ours: Architecture, fewer: float, times: float
+) -> None:
+    one, peer = weighed(ours), weighed(Architecture(ours.width, kind="unet"))
+    assert 1 - peer[0] / one[0] == pytest.approx(fewer, abs=1e-4)
+    assert peer[1] / one[1] == pytest.approx(times, abs=1e-3)
+
+
+def test_the_default_head_has_the_size_that_is_told_of_it() -> None:
+    parameters, flops, _ = weighed(default := Architecture(64, 32, "convolve"))
+    assert parameters == 7_893_804
+    assert flops == pytest.approx(587e3, abs=500)
+    assert reach(default) == 61
 
 
 def test_of_fewer_heads_only_the_stages_that_they_need_are_left() -> None:

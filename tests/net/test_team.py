@@ -31,24 +31,29 @@ UNEVEN = Material([*MATERIAL.sections, section((20, 20), 5)], MATERIAL.validatio
 
 
 def trained(devices: list[str]) -> list[Record]:
-    return list(train(ARCHITECTURE, TOGETHER, UNEVEN, devices=devices))
+    averaged = dataclasses.replace(TOGETHER, average=0.9)
+    return list(train(ARCHITECTURE, averaged, UNEVEN, devices=devices))
 
 
-def weights(records: list[Record]) -> dict[str, torch.Tensor]:
+def last(records: list[Record]) -> TrainingState:
     state = records[-1].state
     assert isinstance(state, TrainingState)
-    return state.weights
+    return state
 
 
 def test_two_train_what_one_does() -> None:
     alone, together = trained(["cpu"]), trained(["cpu", "cpu"])
-    first, second = weights(alone), weights(together)
-    for name, tensor in first.items():
-        assert torch.allclose(tensor, second[name], atol=2e-5), name
-    assert any(not torch.equal(tensor, second[name]) for name, tensor in first.items())
-    for one, two in zip(alone, together, strict=True):
-        assert np.isclose(one.loss, two.loss, atol=1e-5)
-        assert (one.validation is None) == (two.validation is None)
+    one, two = last(alone), last(together)
+    for group in ("weights", "average", "best"):
+        first, second = getattr(one, group), getattr(two, group)
+        assert first.keys() == second.keys() == one.weights.keys()
+        for name, tensor in first.items():
+            assert torch.allclose(tensor, second[name], atol=2e-5), (group, name)
+    assert any(not torch.equal(t, two.weights[name]) for name, t in one.weights.items())
+    assert any(not torch.equal(t, two.average[name]) for name, t in two.weights.items())
+    for single, shared in zip(alone, together, strict=True):
+        assert np.isclose(single.loss, shared.loss, atol=1e-5)
+        assert (single.validation is None) == (shared.validation is None)
     assert not multiprocessing.active_children()
 
 

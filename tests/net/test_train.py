@@ -303,6 +303,54 @@ def test_divergence_is_said(validation: list[Section], named: str) -> None:
         records(recipe, validation)
 
 
+SHORT = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+    MemoryError(),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+]
+
+
+def fails(monkeypatch: pytest.MonkeyPatch, error: Exception, *, judged: bool) -> None:
+    """Let the network raise an error in training, or in validation only."""
+    real = DCAN.forward
+
+    def forward(self: DCAN, em: torch.Tensor) -> Any:
+        if torch.is_inference_mode_enabled() == judged:
+            raise error
+        return real(self, em)
+
+    monkeypatch.setattr(DCAN, "forward", forward)
+
+
+@pytest.mark.parametrize("error", SHORT, ids=["cuda", "numpy", "cpu"])
+def test_where_memory_is_short_for_a_step_crop_and_batch_are_named(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    fails(monkeypatch, error, judged=False)
+    said = r"crop is 32 and training\.batch 2: .* memory for a step \(.+\): give a smaller batch"
+    with pytest.raises(DcanError, match=said):
+        records()
+
+
+@pytest.mark.parametrize("error", SHORT, ids=["cuda", "numpy", "cpu"])
+def test_where_memory_is_short_for_a_validation_section_its_size_is_named(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    fails(monkeypatch, error, judged=True)
+    said = r"a validation section has 33 x 30 pixels: .* little memory .*: give smaller labelled"
+    with pytest.raises(DcanError, match=said):
+        records()
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_another_error_of_training_is_not_taken_for_it(
+    monkeypatch: pytest.MonkeyPatch, judged: bool
+) -> None:
+    fails(monkeypatch, RuntimeError("sizes do not match"), judged=judged)
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        records()
+
+
 @pytest.mark.parametrize("which", ["training", "validation"])
 def test_sections_without_labels_are_refused(which: str) -> None:
     blank = [Section(SECTIONS[0].em, np.full(SECTIONS[0].em.shape, 2, np.uint8))]

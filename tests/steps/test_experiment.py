@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from dcan.cli import main
 from dcan.config.experiment import load_experiment
 from dcan.errors import DcanError
 from dcan.geometry import Box
+from dcan.net.networks import layout
 from dcan.net.normalise import histogram, section_table
 from dcan.net.predict import predict_section
 from dcan.ops.metrics import score_stack
@@ -26,6 +29,7 @@ from dcan.steps.experiment import experiment
 from dcan.steps.resolve import predictor
 from dcan.steps.sources import opened
 from dcan.steps.workspace import Workspace
+from dcan.storage.checkpoints import load_weights, save_weights
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 EXAMPLE: dict[str, Any] = yaml.safe_load(
@@ -140,6 +144,72 @@ def test_held_out_sections_are_scored_when_asked_for_and_choose_nothing(
     assert (other["chosen"], weights_of(folder)) == (held["chosen"], before)
 
 
+def test_weights_that_change_under_their_name_are_started_from_anew(write: Write) -> None:
+    experiment(write(runs=[{"name": "a"}], seeds=[0]))
+    (first,) = weights_of(Path("results") / EXAMPLE["name"]).values()
+    start, runs = Path("start.safetensors"), [{"name": "b"}]
+    start.write_bytes(first)
+    given = {"training": BASE["training"] | {"start_from": str(start)}}
+    experiment(write(given, runs=runs, seeds=[1], name="started"))
+    before = weights_of(Path("results/started"))
+    loaded = load_weights(start, layout)
+    save_weights(start, {n: 2 * t for n, t in loaded.tensors.items()}, loaded.meta)
+    experiment("heads.yaml")
+    after = weights_of(Path("results/started"))
+    assert before.keys() == after.keys()
+    assert before != after
+
+
+def test_networks_of_other_values_are_not_scored_for_those_of_the_record(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, seeds = [{"name": "a"}], [1]
+    other = {"training": BASE["training"] | {"rule": "paper"}}
+    folder = Path("results") / EXAMPLE["name"]
+    experiment(write(runs=runs, seeds=seeds), held_out=True)
+    wanted = (folder / "held-out.json").read_bytes(), weights_of(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("dcan.steps.experiment._scores", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            experiment(write(other, runs=runs, seeds=seeds))
+    assert weights_of(folder) != wanted[1]
+    experiment(write(runs=runs, seeds=seeds), held_out=True)
+    found = json.loads((folder / "held-out.json").read_bytes())["runs"]["a"][0]
+    kept = json.loads(wanted[0])["runs"]["a"][0]
+    for times in ("seconds_per_step", "busy"):
+        found.pop(times), kept.pop(times)
+    assert (found, weights_of(folder)) == (kept, wanted[1])
+
+
+@pytest.mark.parametrize("stage", ["train", "calibrate"])
+def test_without_the_receipt_of_its_networks_a_record_does_not_count(
+    write: Write, stage: str
+) -> None:
+    file = write(runs=[{"name": "a"}], seeds=[1])
+    experiment(file)
+    receipt = Path("results") / EXAMPLE["name"] / "a-1" / "receipts" / f"{stage}.json"
+    receipt.unlink()
+    experiment(file, held_out=True)
+    assert receipt.exists()
+
+
+def test_networks_that_change_while_a_device_is_waited_for_are_not_scored(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment(write(runs=[{"name": "a"}], seeds=[1]))
+    receipts = Path("results") / EXAMPLE["name"] / "a-1" / "receipts"
+
+    @contextmanager
+    def waited_for(_: Workspace) -> Iterator[str]:
+        (receipts / "calibrate.json").unlink()
+        yield "cpu"
+
+    monkeypatch.setattr("dcan.steps.experiment.device", waited_for)
+    with pytest.raises(DcanError, match="networks of a-1 were changed after they were scored"):
+        experiment("heads.yaml", held_out=True)
+    assert not (receipts / "experiment" / "held-out.json").exists()
+
+
 def test_held_out_maps_lie_where_their_labels_are(write: Write) -> None:
     learning = {"learning_rate": 0.01, "batch": 2, "crop": 64, "validate_every": 60}
     file = write(
@@ -171,9 +241,13 @@ def test_a_table_has_the_mean_and_the_deviation() -> None:
     fused = {"rand_error": 0.1, "vrand_thin": 0.9, "pixel_error": 0.2, "warping_error": 0.001}
     one = {"seconds_per_step": 1.0, "parameters": 10, "best_step": 5, "fused": fused, "p": fused}
     two = one | {"fused": fused | {"rand_error": 0.3}}
+    one["members"] = two["members"] = 3
     rows = table({"x": [one, two], "y": [one]}, markdown=True).splitlines()
+    assert "members" not in rows[0]
     assert rows[2].split(" | ")[4] == "0.2000 ± 0.1414"
     assert rows[3].split(" | ")[4] == "0.1000"
+    rows = table({"x": [one, two], "y": [one | {"members": 1}]}, markdown=True).splitlines()
+    assert [row.split(" | ")[2] for row in rows] == ["members", "---", "3 ± 0", "1"]
 
 
 @pytest.mark.parametrize(
@@ -185,6 +259,11 @@ def test_a_table_has_the_mean_and_the_deviation() -> None:
         ({"runs": [{"name": "a"}, {"name": "a"}]}, "runs has 'a' twice"),
         ({"runs": [{"name": "a", "training": {"steps": 5}}]}, "training.steps is the same for all"),
         ({"runs": [{"name": "a", "training": {"seed": 5}}]}, "training.seed is the same for all"),
+        ({"runs": [{"name": "a", "training": {"folds": 2}}]}, "training.folds is the same for all"),
+        (
+            {"seeds": [7, 0, 2], "runs": [{"name": "a", "training": {"members": 3}}]},
+            "run a has the seeds 0 and 2 with training.members 3: ",
+        ),
         ({"runs": [{"name": "a", "model": {"widht": 5}}]}, "run a: unknown key 'model.widht'"),
         ({"runs": [{"name": "a", "model": {"weights": "x"}}]}, "run a gives model.weights"),
         ({"base": "nowhere.yaml"}, "nowhere.yaml"),
@@ -196,6 +275,12 @@ def test_an_impossible_experiment_is_refused(
     with pytest.raises(DcanError, match=re.escape(said)) as caught:
         load_experiment(write(**changed))
     assert "\n" not in str(caught.value)
+
+
+def test_seeds_as_far_apart_as_there_are_members_share_no_network(write: Write) -> None:
+    runs = [{"name": "a", "training": {"members": 3}}, {"name": "b"}]
+    _, found = load_experiment(write(runs=runs, seeds=[3, 0]))
+    assert {name: list(seeds) for name, seeds in found.items()} == {"a": [3, 0], "b": [3, 0]}
 
 
 @pytest.mark.parametrize("base", [{"truth": None, "evaluation": None}, {"model": {"weights": "x"}}])

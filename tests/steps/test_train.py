@@ -22,10 +22,11 @@ from dcan.steps.calibrate import calibrate
 from dcan.steps.recipes import Machine, architecture, recipe
 from dcan.steps.report_training import training
 from dcan.steps.resolve import predictor, resolve
+from dcan.steps.starting import checkpoints
 from dcan.steps.train import train_member, weights
 from dcan.steps.watching import standings
 from dcan.steps.workspace import Workspace
-from dcan.storage.checkpoints import Meta, load_weights, save_weights
+from dcan.storage.checkpoints import LARGEST_HEADER, Meta, load_weights, save_weights
 from tests.steps.conftest import Make, noise
 from tests.steps.test_truth import prepared
 from tests.storage.test_events import read
@@ -105,6 +106,20 @@ def test_killed_at_any_step_and_begun_again_the_weights_are_the_same(
     # done is done: nothing is trained a second time
     kill(monkeypatch, 1)
     assert trained(space) == (whole, curve)
+
+
+def test_a_long_curve_is_gone_on_from_and_complete(
+    labelled: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, note = steps._plain, "x" * (LARGEST_HEADER // 2)
+    monkeypatch.setattr(steps, "_plain", lambda record: {**real(record), "note": note})
+    space = labelled()
+    kill(monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt):
+        train_member(space, 0)
+    monkeypatch.setattr(steps, "train", train)
+    _, rows = trained(space)
+    assert [(row["step"], row["note"] == note) for row in rows] == [(n, True) for n in (1, 2, 3, 4)]
 
 
 def test_workers_and_checkpoints_leave_no_trace_in_the_weights(
@@ -288,6 +303,41 @@ def test_a_training_starts_from_given_weights_and_knows_their_sections(
     torch.testing.assert_close(
         again.tensors["stages.0.0.weight"], 2 * loaded.tensors["stages.0.0.weight"]
     )
+
+
+def test_what_is_started_from_is_read_once(
+    labelled: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = labelled()
+    trained(first)
+    ready = Path(shutil.copy(first.root / "models" / "member-0.safetensors", tmp_path))
+    loaded = load_weights(ready, layout)
+    strange = loaded.meta.model_copy(update={"sections": ("e" * 64,)})
+
+    def changed(*given: Any) -> Any:
+        save_weights(ready, loaded.tensors, strange)
+        yield from train(*given)
+
+    monkeypatch.setattr(steps, "train", changed)
+    train_member(starting(first, ready, seed=5), 0)
+    assert load_weights(ready, layout).meta == strange
+    assert card(first).sections == loaded.meta.sections
+
+
+@pytest.mark.parametrize("member", [-1, 2])
+def test_a_member_that_there_is_not_is_not_trained(labelled: Make, member: int) -> None:
+    space = labelled(members=2)
+    with pytest.raises(DcanError, match=rf"--member {member}: training.members is 2, give 0..1"):
+        train_member(space, member)
+    assert not (space.root / "models").exists()
+
+
+def test_a_folder_of_weights_is_taken_in_the_order_of_its_numbers(tmp_path: Path) -> None:
+    names = ["a-1", "member-0", "member-2", "member-10", "member-010b", "member-11"]
+    for name in (*names, "member-2.state"):
+        (tmp_path / f"{name}.safetensors").touch()
+    found = checkpoints(str(tmp_path), "model.weights")
+    assert [path.stem for path in found] == names
 
 
 def test_weights_of_another_network_are_no_start(labelled: Make, tmp_path: Path) -> None:

@@ -267,6 +267,37 @@ def test_a_state_comes_back_and_is_not_weights(path: Path) -> None:
         load_state(path)
 
 
+def test_values_of_a_state_may_be_larger_than_any_header(path: Path) -> None:
+    plain: dict[str, JsonValue] = {"curve": [{"loss": 0.1 + i, "s": "ü"} for i in range(10**6)]}
+    save_state(path, tensors(), plain)
+    assert path.stat().st_size > checkpoints.LARGEST_HEADER
+    found, values = load_state(path)
+    assert values == plain
+    assert equal(found, tensors())
+
+
+def test_a_state_with_its_values_in_the_header_comes_back(path: Path) -> None:
+    checkpoints._save(path, "state", tensors(), {"step": 3})
+    found, values = load_state(path)
+    assert equal(found, tensors())
+    assert values == {"step": 3}
+
+
+@pytest.mark.parametrize("kept", [b"[1]", b"{", b"[" * 10**5, b"\xff"], ids=range(4))
+def test_values_that_are_none_are_refused(path: Path, kept: bytes) -> None:
+    values = torch.frombuffer(bytearray(kept), dtype=torch.uint8)
+    checkpoints._save(path, "state", {**tensors(), "plain": values}, {})
+    with pytest.raises(DcanError, match=r"its values are not readable: .*remove it"):
+        load_state(path)
+
+
+def test_bytes_are_no_weights(path: Path) -> None:
+    bias = {"a.bias": torch.zeros(3, dtype=torch.uint8)}
+    rewrite(path, META.model_dump(mode="json"), tensors() | bias)
+    with pytest.raises(DcanError, match=r"'a\.bias' is not of finite float32"):
+        load_weights(path, layout)
+
+
 def test_a_damaged_state_is_refused(path: Path) -> None:
     save_state(path, tensors(), {"step": 3})
     good = path.read_bytes()
