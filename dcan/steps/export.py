@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 
@@ -33,5 +34,8 @@ def export(space: Workspace, member: int, out: str) -> None:
     if path.exists():
         raise DcanError(f"--out {out} exists: give another name, or remove it")
     weights = found[member]
-    sha256 = save_weights(path, weights.tensors, weights.meta, "float16")
+    save_weights(path, weights.tensors, weights.meta, "float16")
+    # Of the whole file, as sha256sum has it; its header holds one of its tensors.
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     _log.info("export: %s, %d bytes, sha256 %s", path, path.stat().st_size, sha256)

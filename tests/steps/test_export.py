@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from pathlib import Path
 
 import pytest
@@ -27,9 +29,13 @@ def space(labelled: Make) -> Workspace:
     return space
 
 
-def test_what_is_handed_on_is_the_network_rounded(space: Workspace, tmp_path: Path) -> None:
+def test_what_is_handed_on_is_the_network_rounded(
+    space: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dcan")
     out = tmp_path / "models" / "small.safetensors"
     export(space, 0, str(out))
+    assert f"sha256 {hashlib.sha256(out.read_bytes()).hexdigest()}" in caplog.text
     own = space.root / "models" / "member-0.safetensors"
     before, after = load_weights(own, layout), load_weights(out, layout)
     assert after.meta == before.meta
