@@ -23,6 +23,7 @@ rule all:
     """Everything: segments, neurites, their pyramids, metrics and the report."""
     input:
         rules.report.output,
+        every_receipt(),
 
 
 rule train:
