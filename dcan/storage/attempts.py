@@ -18,6 +18,8 @@ from pathlib import Path
 from dcan.storage.objects import cannot_write
 
 ENDING = ".attempts"
+ASKED = "DCAN_MEMORY_ASKED"
+"""In the environment of a job of the workflow under Slurm: MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Attempt:
 
 
 def _asked() -> int | None:
-    given = os.environ.get("SLURM_MEM_PER_NODE", "")
+    given = os.environ.get(ASKED, "")
     return int(given) if given.isdecimal() else None
 
 

@@ -85,12 +85,12 @@ def test_a_job_that_failed_counts_though_a_later_one_did_well(
     bench(space.root, "ingest-0", 20, 300, 9)
     bench(space.root, "survey", 20, 300, 9)
     for asked in ("100", "200"):
-        monkeypatch.setenv("SLURM_MEM_PER_NODE", asked)
+        monkeypatch.setenv("DCAN_MEMORY_ASKED", asked)
         with pytest.raises(KeyError), working(space, "ingest", "batch-0-of-2"):
             raise KeyError
     with working(space, "ingest", "batch-0-of-2"):
         pass
-    monkeypatch.setenv("SLURM_MEM_PER_NODE", "150")
+    monkeypatch.setenv("DCAN_MEMORY_ASKED", "150")
     with working(space, "ingest", "batch-1-of-2"):
         pass
     found = {jobs.stage: (jobs.failures, jobs.memory_asked, jobs.over) for jobs in jobs_done(space)}

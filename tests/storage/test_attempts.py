@@ -35,7 +35,7 @@ def test_a_line_that_was_torn_costs_itself_alone(tmp_path: Path) -> None:
 def test_memory_is_what_slurm_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, asked: int | None
 ) -> None:
-    monkeypatch.setenv("SLURM_MEM_PER_NODE", said)
+    monkeypatch.setenv("DCAN_MEMORY_ASKED", said)
     with attempt(tmp_path / "x"):
         pass
     assert attempts(tmp_path / "x")[0].asked == asked

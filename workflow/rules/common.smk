@@ -14,6 +14,10 @@ os.environ["PATH"] = os.pathsep.join(
 # What envs/*.post-deploy.sh installs in an environment that snakemake makes.
 os.environ["DCAN_SOURCE"] = str(workflow.basedir)
 
+# What a job was given, for its record: Slurm's own name for it does not reach the step that works.
+if "SLURM_MEM_PER_NODE" in os.environ:
+    os.environ["DCAN_MEMORY_ASKED"] = os.environ["SLURM_MEM_PER_NODE"]
+
 # A rule's command is one call: in the place of the shell, which would die of a job's SIGTERM
 # before the call has ended, and take it along.
 shell.prefix("set -euo pipefail; exec ")
