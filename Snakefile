@@ -12,6 +12,7 @@ include: "workflow/rules/learn.smk"
 include: "workflow/rules/segment.smk"
 include: "workflow/rules/stitch.smk"
 include: "workflow/rules/assess.smk"
+include: "workflow/rules/hooks.smk"
 
 
 localrules:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from dcan.config.searching import FUSION
 from dcan.config.values import bounds, within
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def _agree_on_training(config: Config) -> None:
 def _agree_on_fusion(config: Config, why: str) -> None:
     """Nothing of the fusion is left to a calibration that has no sections."""
     given = config.segmentation
-    names = [name for name in ("sigma", "depth", "w_f", "t") if getattr(given, name) == "auto"]
+    names = [name for name in FUSION if getattr(given, name) == "auto"]
     if config.trained_on() and names and given.calibration == "auto":
         raise ValueError(
             f"segmentation.{names[0]} is auto and {why}, which leaves no sections to calibrate on: "

@@ -87,8 +87,8 @@ def load_experiment(path: str) -> tuple[Experiment, dict[str, dict[int, Config]]
     `<output>/<experiment>/<run>-<seed>`. Labelled sections are read from the sources
     (`training.volumes`), so that no run copies the volume.
 
-    Raises DcanError, one line: an impossible file, base or run, nothing to train on, or
-    seeds so close together that ensembles share networks.
+    Raises DcanError, one line: an impossible file, base or run, nothing to train on or
+    to score, or seeds so close together that ensembles share networks.
     """
     raw = read(Path(path))
     try:

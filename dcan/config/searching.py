@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from dcan.config.model import Config
+if TYPE_CHECKING:  # agreement, which the model stands on, needs the names below
+    from dcan.config.model import Config
 
 FUSION = ("sigma", "depth", "w_f", "t")
 LINKS = ("iou", "containment", "beside")

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from dcan.errors import DcanError
 from dcan.ops import contingency
 from dcan.ops.contingency import Table
-from dcan.ops.linking import NEVER, Linking, Neurites, Overlaps, candidates, join, overlaps
+from dcan.ops.joining import Neurites, join
+from dcan.ops.linking import NEVER, Linking, Overlaps, candidates, overlaps
 from dcan.ops.partition import foreground_pairs, total
 from dcan.ops.sections import SegmentedSection
 from dcan.ops.stitching import Names, Segments

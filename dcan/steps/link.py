@@ -10,14 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcan.ops.frames import distinct
-from dcan.ops.linking import (
-    Candidates,
-    Neurites,
-    Overlaps,
-    add,
-    candidates,
-    join,
-)
+from dcan.ops.joining import Neurites, join
+from dcan.ops.linking import Candidates, Overlaps, add, candidates
 from dcan.ops.numbering import ranks
 from dcan.ops.stitching import Segments
 from dcan.steps.calibrate_links import linking_of

@@ -214,9 +214,8 @@ def _holder(space: Glance, stage: str, claim: Held, found: Mapping[str, Mark]) -
 
 def _log_of(stage: str, part: str) -> str:
     """The name of the log of the jobs on a part of a stage."""
-    kind, _, number = part.partition("-")
-    of_kind = {"all": stage.replace("_", "-"), "seal": f"seal-{stage}", "weights": "weights"}
-    return of_kind.get(kind, f"{stage}-{number.partition('-of-')[0]}")
+    whole = {"all": stage.replace("_", "-"), "seal": f"seal-{stage}", "weights": "weights"}
+    return whole.get(part) or f"{stage}-{part.split('-')[1]}"
 
 
 def _done(key: str | None, found: Mapping[str, Mark]) -> bool:

@@ -323,21 +323,24 @@ def fails(monkeypatch: pytest.MonkeyPatch, error: Exception, *, judged: bool) ->
 
 
 @pytest.mark.parametrize("error", SHORT, ids=["cuda", "numpy", "cpu"])
-def test_where_memory_is_short_for_a_step_crop_and_batch_are_named(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
+@pytest.mark.parametrize(
+    ("judged", "said"),
+    [
+        (
+            False,
+            r"crop is 32 and training\.batch 2: .* memory for a step \(.+\): give a smaller batch",
+        ),
+        (
+            True,
+            r"a validation section has 33 x 30 pixels: .* little memory .*: give smaller labelled",
+        ),
+    ],
+    ids=["step", "validation"],
+)
+def test_where_memory_is_short_what_can_be_made_smaller_is_named(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, *, judged: bool, said: str
 ) -> None:
-    fails(monkeypatch, error, judged=False)
-    said = r"crop is 32 and training\.batch 2: .* memory for a step \(.+\): give a smaller batch"
-    with pytest.raises(DcanError, match=said):
-        records()
-
-
-@pytest.mark.parametrize("error", SHORT, ids=["cuda", "numpy", "cpu"])
-def test_where_memory_is_short_for_a_validation_section_its_size_is_named(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    fails(monkeypatch, error, judged=True)
-    said = r"a validation section has 33 x 30 pixels: .* little memory .*: give smaller labelled"
+    fails(monkeypatch, error, judged=judged)
     with pytest.raises(DcanError, match=said):
         records()
 

@@ -6,8 +6,9 @@ import pytest
 
 from dcan.errors import DcanError
 from dcan.ops import contingency, link_search
+from dcan.ops.joining import join
 from dcan.ops.link_search import DEFAULT, LinkGrid, search, stack
-from dcan.ops.linking import NEVER, Linking, candidates, join, overlaps
+from dcan.ops.linking import NEVER, Linking, candidates, overlaps
 from dcan.ops.partition import foreground_pairs, total, volume_scores
 from dcan.ops.sections import Fusion, segment
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dcan.errors import DcanError
-from dcan.ops.linking import NEVER, Linking, Neurites
+from dcan.ops.joining import Neurites
+from dcan.ops.linking import NEVER, Linking
 from dcan.ops.sections import Fusion
 from dcan.steps import borrowing
 from dcan.steps.calibrate import calibrate

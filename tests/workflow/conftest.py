@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,11 +94,19 @@ class Project:
         return {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), **kept}
 
     def snakemake(
-        self, *arguments: str, env: dict[str, str] | None = None, timeout: int = 600
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        timeout: int = 600,
+        through: Sequence[str] = (),
     ) -> subprocess.CompletedProcess[str]:
-        """Run snakemake in the folder, in a session of its own, with a bare environment."""
+        """Run snakemake in the folder, in a session of its own, with a bare environment.
+
+        `through`: a command that runs the one it is given.
+        """
         return subprocess.run(
             [
+                *through,
                 *(Path(sys.executable).with_name("snakemake"), "--snakefile", ROOT / "Snakefile"),
                 *("--workflow-profile", ROOT / "profiles" / "default"),
                 *("--configfile", self.config, "--cores", "2", *arguments),
