@@ -11,11 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dcan.geometry import Grid, Triple
 from dcan.net.augment import Section
 from dcan.net.model import MEMBRANE, STRIDE
 from dcan.net.predict import levels
 from dcan.net.rule import UNKNOWN, cross_entropy
 from dcan.net.shortage import memory_for
+from dcan.net.windows import window
 from dcan.ops.calibration import SearchGrid, calibrate
 from dcan.ops.targets import objects
 
@@ -23,6 +25,9 @@ GRID = SearchGrid(
     sigma=(1.0, 2.0), depth=(4.0, 16.0, 48.0), w_f=(500,), t=(300, 400, 500), min_size=(25,)
 )
 """The choices of fusion that a checkpoint is judged by: few, around what calibration finds."""
+
+TILE = 512
+"""Pixels along a tile, at most: memory follows it, and not the labelled sections."""
 
 Forward = Callable[[Tensor], Tensor]
 """Fused logits (1, 2, h, w) of a window (1, 1, h, w)."""
@@ -42,7 +47,7 @@ class Measured:
 
 
 class Judge:
-    """Whole labelled sections, seen with reflection around them as in prediction.
+    """Whole labelled sections, seen tile by tile, with reflection around them as in prediction.
 
     The Rand error is the foreground-restricted one of the segments after watershed fusion, by
     the best of the choices of `GRID`; None where the sections hold no object, or the network
@@ -56,16 +61,13 @@ class Judge:
     def measure(self, forward: Forward) -> Measured:
         """Loss and Rand error of all sections together.
 
-        Raises DcanError: memory is short for one of them.
+        Raises DcanError: memory is short for a tile.
         """
         total, pixels = 0.0, 0
         maps = []
         with torch.inference_mode():
             for section in self._sections:
-                height, width = section.em.shape
-                size = f"a validation section has {height} x {width} pixels"
-                with memory_for("it as a whole", size, "smaller labelled sections"):
-                    part, p = self._see(section, forward)
+                part, p = self._see(section, forward)
                 total += part
                 pixels += int((section.target != UNKNOWN).sum())
                 maps.append(p)
@@ -77,10 +79,17 @@ class Judge:
 
     def _see(self, section: Section, forward: Forward) -> tuple[float, NDArray[np.float32]]:
         """Sum of the section's losses, and its probability of membrane: (y, x)."""
-        pads = [(self._halo, self._halo + -length % STRIDE) for length in section.em.shape]
-        em = torch.from_numpy(np.pad(section.em, pads, mode="symmetric"))[None, None]
-        core = tuple(slice(self._halo, self._halo + length) for length in section.em.shape)
-        fused = forward(em)[:, :, *core]
-        target = torch.from_numpy(section.target)[None].to(fused.device)
-        p: NDArray[np.float32] = torch.softmax(fused.float(), 1)[0, MEMBRANE].cpu().numpy()
-        return cross_entropy(fused, target).item(), p
+        shape: Triple = (1, *section.em.shape)
+        tile, halo = min(TILE, -(-max(shape) // STRIDE) * STRIDE), self._halo
+        total, p = 0.0, np.empty(section.em.shape, np.float32)
+        for box in Grid(shape, (1, tile, tile)):
+            seen = window(lambda b: section.em[None][b.slices], shape, box, tile, halo)
+            size = f"validation sees {len(seen)} x {len(seen)} pixels at once"
+            with memory_for("them", size, "the job more of it"):
+                fused = forward(torch.from_numpy(seen)[None, None])
+            core = tuple(slice(halo, halo + length) for length in box.shape[1:])
+            fused, place = fused[:, :, *core].float(), box.slices[1:]
+            target = torch.from_numpy(section.target[place])[None].to(fused.device)
+            total += cross_entropy(fused, target).item()
+            p[place] = torch.softmax(fused, 1)[0, MEMBRANE].cpu().numpy()
+        return total, p

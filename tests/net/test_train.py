@@ -332,7 +332,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, error: Exception, *, judged: bool) ->
         ),
         (
             True,
-            r"a validation section has 33 x 30 pixels: .* little memory .*: give smaller labelled",
+            r"validation sees \d+ x \d+ pixels at once: .* little memory .*: give the job more",
         ),
     ],
     ids=["step", "validation"],
