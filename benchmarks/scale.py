@@ -1,17 +1,18 @@
 """A whole run over a volume of any size, on this machine: time, memory and bytes by stage.
 
-    python -m benchmarks.scale FOLDER Z Y X [CORES]
+    python -m benchmarks.scale FOLDER Z Y X [--cores N] [--stub] [--until STAGE]
 
-Image and map are one tile of a phantom laid side by side, chunks that are links to those of one
-tile, so that they take no space and any size can be asked for. The map stands for that of a
-network. Sections differ within the depth of the tile and repeat beyond it.
+The image is one tile of a phantom laid side by side, chunks that are links to those of one tile,
+so that it takes no space and any size can be asked for. Sections differ within the depth of the
+tile and repeat beyond it. The map is laid out likewise and given, or with `--stub` predicted by a
+network of one convolution: tiles, halos, normalisation and storage, with next to no arithmetic.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -21,6 +22,7 @@ import numpy as np
 import yaml
 import zarr
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from dcan.config import load
 from dcan.geometry import Box, Triple
@@ -46,7 +48,34 @@ def laid_out(path: Path, tile: NDArray[np.uint8], shape: Triple) -> None:
             os.link(first, chunk)
 
 
-def prepared(folder: Path, shape: Triple) -> Path:
+def stub() -> bytes:
+    """An ONNX network that takes what is dark in the mean of 5 x 5 pixels for membrane."""
+    kernel = np.full((1, 1, 5, 5), -4 / 25, np.float32)
+    window = ["y", "x"]
+    node = helper.make_node("Conv", ["em", "kernel", "bias"], ["map"], pads=[2, 2, 2, 2])
+    places = [helper.make_tensor_value_info(n, 1, [1, 1, *window]) for n in ("em", "map")]
+    bias = numpy_helper.from_array(np.array([-2], np.float32), "bias")
+    weights = [numpy_helper.from_array(kernel, "kernel"), bias]
+    graph = helper.make_graph([node], "stub", places[:1], places[1:], weights)
+    opsets = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
+def mapped(folder: Path, shape: Triple, stubbed: bool) -> dict[str, object]:
+    """Where the map comes from, as the configuration says it."""
+    if not stubbed:
+        tile = phantom.membrane(TILE, 0, Box.whole(TILE))
+        laid_out(folder / "map.zarr", tile, shape)
+        return {"membrane": {"source": str(folder / "map.zarr")}}
+    (folder / "stub.onnx").write_bytes(stub())
+    read = {"halo": 2, "normalisation": "section-mean-deviation", "output": "sigmoid"}
+    return {
+        "model": {"weights": str(folder / "stub.onnx"), "onnx": read, "width": 1},
+        "prediction": {"tile": 1024, "halo": 64},
+    }
+
+
+def prepared(folder: Path, shape: Triple, stubbed: bool) -> Path:
     """The sources and the configuration of a run in `folder`."""
     if any(a % b for a, b in zip(shape, TILE, strict=True)):
         raise SystemExit(f"shape {shape}: give whole tiles of {TILE}")
@@ -61,7 +90,6 @@ def prepared(folder: Path, shape: Triple) -> Path:
     folder.mkdir(parents=True)
     box = Box.whole(TILE)
     laid_out(folder / "em.zarr", phantom.render(TILE, 0, box).em, shape)
-    laid_out(folder / "map.zarr", phantom.membrane(TILE, 0, box), shape)
     missing = sorted(z for z in range(shape[0]) if z % TILE[0] in phantom.missing_sections(TILE, 0))
     given = {
         "volume": {
@@ -71,7 +99,7 @@ def prepared(folder: Path, shape: Triple) -> Path:
             "shape": list(shape),
             "missing": missing,
         },
-        "membrane": {"source": str(folder / "map.zarr")},
+        **mapped(folder, shape, stubbed),
         "segmentation": {"sigma": 1.5, "depth": 8, "w_f": 0.7, "t": 0.3},
         "output": str(folder / "results"),
     }
@@ -127,14 +155,22 @@ def report(config: Path, shape: Triple) -> str:
     return "\n".join(lines)
 
 
-def main(folder: str, *lengths: str) -> None:
+def main() -> None:
     """Run, or go on with, a volume of the given size, and report."""
-    z, y, x, *cores = map(int, lengths)
-    config = prepared(Path(folder).absolute(), (z, y, x))
-    command = ["snakemake", "--configfile", str(config), "--cores", str(*cores or [2])]
+    parser = argparse.ArgumentParser("benchmarks.scale")
+    parser.add_argument("folder", type=lambda text: Path(text).absolute())
+    parser.add_argument("shape", type=int, nargs=3)
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--stub", action="store_true", help="predict the map, by a stub network")
+    parser.add_argument("--until", help="the last stage; all without")
+    given = parser.parse_args()
+    z, y, x = given.shape
+    config = prepared(given.folder, (z, y, x), given.stub)
+    command = ["snakemake", "--configfile", str(config), "--cores", str(given.cores)]
+    command += ["--until", given.until] if given.until else []
     subprocess.run(command, cwd=ROOT, check=True)
     print(report(config, (z, y, x)))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

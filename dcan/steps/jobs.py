@@ -76,15 +76,16 @@ def all_jobs(config: Config) -> int:
 
 def jobs_of(setting: Setting) -> list[Jobs]:
     """The jobs of every stage, in running order."""
-    return [_jobs(setting, stage) for stage in stages(setting.config)]
+    return [job_of(setting, stage) for stage in stages(setting.config)]
 
 
-def _jobs(setting: Setting, stage: str) -> Jobs:
+def job_of(setting: Setting, stage: str, threads: int | None = None) -> Jobs:
+    """The jobs of one stage, with the threads of profile or rule where none are given."""
     config = setting.config
     spec = planned(config).get(stage)
     batched = spec is not None and spec.batched
     count = job_count(stage, config)
-    threads, gpu = _threads(setting, stage), _on_gpu(setting, stage)
+    threads, gpu = threads or _threads(setting, stage), _on_gpu(setting, stage)
     found = rate(stage, config, gpu=gpu, record=setting.record)
     work = amount(stage, config, setting.shape)
     total = work * found.seconds if found else 0.0

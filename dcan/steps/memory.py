@@ -10,16 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, prod
 
-import numpy as np
-
 from dcan.config import Config
 from dcan.engine.feeding import AHEAD
-from dcan.errors import DcanError
 from dcan.geometry import Triple
-from dcan.steps.workspace import Workspace
 
 MIB = 1 << 20
-UNKNOWN: Triple = (64, 8192, 8192)
 PROCESS = 130 * MIB
 """Python with the libraries of storage and engine."""
 KERNELS = 110 * MIB
@@ -140,21 +135,6 @@ def window_bytes(config: Config) -> int:
 def window_side(config: Config) -> int:
     """Pixels along a window of the network."""
     return config.prediction.tile + 2 * config.prediction.halo
-
-
-def request_mib(stage: str, space: Workspace, workers: int) -> int | None:
-    """MiB to ask a scheduler for; None as of `step_bytes`.
-
-    Until the volume has been looked at its shape is the declared one, or 64 sections of
-    8192 x 8192.
-    """
-    try:
-        shape, itemsize = space.shape, np.dtype(space.probe["dtype"]).itemsize
-    except DcanError:
-        shape, itemsize = space.config.declared() or UNKNOWN, 1
-    load = Load.of(space.config, shape, itemsize)
-    found = step_bytes(stage, space.config, load, workers)
-    return None if found is None else -(-found // MIB)
 
 
 def step_bytes(stage: str, config: Config, load: Load, workers: int) -> int | None:

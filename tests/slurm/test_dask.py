@@ -75,7 +75,7 @@ class Served(Ingest):
 @pytest.fixture
 def served(cluster: None, tmp_path: Path) -> Iterator[Served]:
     """A project whose scheduler and workers end with the test."""
-    project = Served(tmp_path / "served", {}, SLOW, {"gpus": "0", "minutes": "5"})
+    project = Served(tmp_path / "served", {}, SLOW, {"gpus": "0"})
     project.give(CERTIFICATE.replace("10 minutes", "5 s"))
     yield project
     for run in project.runs:

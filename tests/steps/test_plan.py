@@ -71,16 +71,6 @@ def test_a_declared_shape_is_held_to(make: Make) -> None:
         config(volume={**config().volume.model_dump(), "shape": [1, 2, 3]})
 
 
-def test_memory_of_the_first_jobs_follows_the_declared_shape() -> None:
-    from dcan.steps.memory import request_mib
-
-    asked = request_mib("merge", Workspace.of(config()), 2)
-    smaller = request_mib("merge", Workspace.of(config(phantom={"shape": [9, 999, 999]})), 2)
-    assert asked is not None
-    assert smaller is not None
-    assert asked > 5 * smaller
-
-
 def test_a_teravoxel_is_a_few_hundred_jobs() -> None:
     setting = Setting(config(labels={"grow": True}), TERA, 1)
     assert all_jobs(setting.config) <= 400

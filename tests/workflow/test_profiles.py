@@ -18,6 +18,13 @@ from tests.workflow.conftest import ROOT, Project, slurm_profile
 from tests.workflow.test_refusals import refusal
 
 SLURM = ("-n", "--profile", str(ROOT / "profiles" / "slurm"))
+TERA: dict[str, Any] = {
+    "volume": {"name": "tera", "source": "phantom", "voxel_size": [50, 4, 4]},
+    "phantom": {"shape": [2500, 20000, 20000]},
+    "model": {"weights": "weights.safetensors"},
+    "segmentation": {"sigma": 1.5, "depth": 8, "w_f": 0.7, "t": 0.3},
+    "labels": {"grow": True},
+}
 MEASURED = """
 import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:]).returncode
@@ -27,6 +34,22 @@ sys.exit(status)
 """
 """Runs a command and says its CPU seconds and KiB: of this process, a fork would count."""
 
+ASKING = """
+include: "{root}/Snakefile"
+from types import SimpleNamespace
+for each in workflow.rules:
+    if each.shellcmd:
+        print("asked", each.name, end="", file=sys.stderr)
+        for resource in ("runtime", "mem_mb"):
+            for attempt in (1, 2, 3):
+                found = each.resources[resource].evaluate(
+                    SimpleNamespace(store="em"), threads=4, attempt=attempt
+                )
+                print("", found.value, end="", file=sys.stderr)
+        print(file=sys.stderr)
+"""
+"""A workflow that says what its rules ask for: a dry run has no place for it."""
+
 
 def evaluated(**site: str) -> dict[str, Any]:
     """What snakemake reads of the Slurm profile, with other values in its site section."""
@@ -35,10 +58,10 @@ def evaluated(**site: str) -> dict[str, Any]:
 
 
 def rules(having: str) -> set[str]:
-    """The rules whose text has a line."""
+    """The rules whose text has a line of a pattern."""
     text = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
     parts = re.findall(r"(?ms)^rule (\w+):\n(.*?)(?=^\S|\Z)", text)
-    return {name for name, body in parts if f"{having}\n" in body}
+    return {name for name, body in parts if re.search(f"{having}\n", body)}
 
 
 def test_jobs_of_a_cluster_are_not_bound_by_the_cores_of_this_machine(tmp_path: Path) -> None:
@@ -64,26 +87,66 @@ def test_the_site_section_reaches_every_job() -> None:
     assert "slurm_account" not in shipped["default-resources"]
     assert shipped["set-threads"] == dict.fromkeys(rules("    threads: 2"), 4)
     assert shipped["set-resources"].keys() == rules("        gpu=GPUS,")
-    assert all(
-        of.keys() == {"runtime", "slurm_partition"} for of in shipped["set-resources"].values()
-    )
+    assert all(of.keys() == {"slurm_partition"} for of in shipped["set-resources"].values())
+    assert "mem_mb" not in shipped["default-resources"]
     other = evaluated(
-        partition="long", gpu_partition="fast", account="em", cpus="9", minutes="5",
-        training_minutes="7", attempts="6",
+        partition="long", gpu_partition="fast", account="em", cpus="9", longest="5",
+        largest="7000", attempts="6",
     )  # fmt: skip
     assert other["default-resources"]["slurm_partition"] == "long"
     assert other["default-resources"]["slurm_account"] == "em"
-    assert other["default-resources"]["runtime"] == "5 * attempt"
+    assert other["default-resources"]["runtime"] == 5
+    assert other["default-resources"]["mem_mb"] == 7000
     assert set(other["set-threads"].values()) == {9}
     assert other["retries"] == 5
     network = other["set-resources"]
     assert {of["slurm_partition"] for of in network.values()} == {"fast"}
-    assert {rule: of["runtime"] for rule, of in network.items()} == {
-        "resolve": "5 * attempt",
-        "train_member": "7 * attempt",
-        "calibrate": "5 * attempt",
-        "predict": "5 * attempt",
+
+
+def asked(project: Project, site: dict[str, str] | None) -> dict[str, list[float]]:
+    """Minutes and MiB that jobs ask for at three attempts, by stage, under a profile or none."""
+    probing = project.folder / "Snakefile"
+    probing.write_text(ASKING.format(root=ROOT))
+    given: tuple[str, ...] = ()
+    if site is not None:
+        profile = project.folder / "profile"
+        profile.mkdir(exist_ok=True)
+        (profile / "config.yaml").write_text(slurm_profile(site))
+        given = ("--profile", str(profile))
+    done = project.snakemake("-n", *given, "--snakefile", str(probing))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {
+        stage: [float(number) for number in numbers.split()]
+        for stage, numbers in re.findall(r"(?m)^asked (\S+) (.*)$", done.stderr)
     }
+
+
+def test_every_rule_asks_for_memory_and_time() -> None:
+    assert rules(r"        runtime=minutes\(.*\),") == rules("    shell:")
+    assert rules("        mem_mb=.*,") == rules("    shell:")
+
+
+def test_requests_follow_the_prediction_and_the_attempt_up_to_what_the_site_has(
+    tmp_path: Path,
+) -> None:
+    project = Project(tmp_path, base=TERA)
+    alone = asked(project, None)
+    for stage, numbers in alone.items():
+        minutes, memory = numbers[:3], numbers[3:]
+        assert minutes == [minutes[0] * attempt for attempt in (1, 2, 3)], stage
+        assert memory == [memory[0] * 2**attempt for attempt in (0, 1, 2)], stage
+    assert alone["flood"][0] > 30
+    assert alone["pyramid"][0] > alone["flood"][0]
+    assert alone["predict"][0] > 1440
+    shipped = asked(project, {})
+    assert shipped["predict"][:3] == [1440] * 3
+    assert shipped["flood"] == alone["flood"]
+    small = asked(project, {"longest": "50", "largest": "3000"})
+    assert small["flood"] == [min(50, x) for x in alone["flood"][:3]] + [
+        min(3000, x) for x in alone["flood"][3:]
+    ]
+    assert small["probe"][3:] == [2000, 3000, 3000]
+    assert small["evaluate"][3:] == [3000] * 3
 
 
 def test_a_cluster_without_gpus_is_asked_for_none() -> None:
@@ -110,16 +173,7 @@ def test_defaults_hold_only_what_both_profiles_want() -> None:
 
 
 def test_a_declared_teravoxel_is_planned_in_seconds_and_as_dcan_plan_says(tmp_path: Path) -> None:
-    project = Project(
-        tmp_path,
-        base={
-            "volume": {"name": "tera", "source": "phantom", "voxel_size": [50, 4, 4]},
-            "phantom": {"shape": [2500, 20000, 20000]},
-            "model": {"weights": "weights.safetensors"},
-            "segmentation": {"sigma": 1.5, "depth": 8, "w_f": 0.7, "t": 0.3},
-            "labels": {"grow": True},
-        },
-    )
+    project = Project(tmp_path, base=TERA)
     dry = project.snakemake("-n", through=(sys.executable, "-c", MEASURED))
     assert dry.returncode == 0, dry.stdout + dry.stderr
     jobs = int(re.findall(r"^total +(\d+)$", dry.stdout + dry.stderr, re.MULTILINE)[-1])

@@ -14,6 +14,7 @@ rule evaluate:
         benchmark_of("evaluate")
     resources:
         mem_mb=mem_mb_network,
+        runtime=minutes("evaluate"),
     params:
         values=parameters("evaluate"),
     shell:
@@ -30,6 +31,7 @@ rule report:
         log_of("report"),
     resources:
         mem_mb=mem_mb_network,
+        runtime=minutes("report"),
     params:
         version=STAGES["report"].version,
     shell:

@@ -1,8 +1,10 @@
 # Needs: the configuration. Makes: names of files, parameters and resources for the rules.
 
 import json
+import math
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 # A rule's command finds `dcan` beside the snakemake that runs it, activated or not.
@@ -192,25 +194,47 @@ def given_hints(*keys):
     return json.dumps({key: found.get(key) for key in keys})
 
 
+@cache
+def requests():
+    """What jobs ask a cluster for, as `dcan plan` predicts it."""
+    from dcan.steps.requests import Requests
+    from dcan.steps.workspace import Workspace
+
+    return Requests(Workspace.of(CONFIG))
+
+
+def most(resource):
+    """The number that a profile sets as the default of a resource: no job asks for more."""
+    default = (workflow.resource_settings.default_resources or {}).get(resource)
+    return default.raw if default and isinstance(default.raw, int) else math.inf
+
+
 def mem_mb(stage):
-    """MiB of a job of a stage: what `dcan plan` predicts, with the two snakemakes that are
-    around it on a cluster (131 each, measured), doubled with each attempt."""
+    """MiB of a job of a stage: what is predicted, with the two snakemakes that are around it on a
+    cluster (131 each, measured), doubled with each attempt."""
 
-    def predicted(wildcards, threads, attempt):
-        from dcan.steps.memory import request_mib
-        from dcan.steps.workspace import Workspace
+    def asked(wildcards, threads, attempt):
+        predicted = requests().mib(stage, threads) or 2000
+        return min(most("mem_mb"), (predicted + 300) * 2 ** (attempt - 1))
 
-        asked = request_mib(stage, Workspace.of(CONFIG), threads) or 2000
-        return (asked + 300) * 2 ** (attempt - 1)
+    return asked
 
-    return predicted
+
+def minutes(stage):
+    """Minutes of a job of a stage: more than is predicted, and as many more with each attempt."""
+
+    def asked(wildcards, threads, attempt):
+        named = f"{stage}_{wildcards.store}" if stage == "pyramid" else stage
+        return min(most("runtime"), requests().minutes(named, threads) * attempt)
+
+    return asked
 
 
 def mem_mb_global(wildcards, attempt):
     """Memory of a step over tables."""
-    return 2000 * 2 ** (attempt - 1)
+    return min(most("mem_mb"), 2000 * 2 ** (attempt - 1))
 
 
 def mem_mb_network(wildcards, attempt):
     """Memory of a job that holds the network."""
-    return 6000 * 2 ** (attempt - 1)
+    return min(most("mem_mb"), 6000 * 2 ** (attempt - 1))

@@ -11,6 +11,7 @@ rule probe:
         benchmark_of("probe")
     resources:
         mem_mb=mem_mb_global,
+        runtime=minutes("probe"),
     params:
         values=parameters("probe"),
         hints=source_hints(),
@@ -30,6 +31,7 @@ rule allocate:
         benchmark_of("allocate")
     resources:
         mem_mb=mem_mb_global,
+        runtime=minutes("allocate"),
     params:
         values=parameters("allocate"),
     shell:
@@ -49,6 +51,7 @@ rule ingest:
     threads: 2
     resources:
         mem_mb=mem_mb("ingest"),
+        runtime=minutes("ingest"),
     params:
         values=parameters("ingest"),
         batches=BATCHES,
@@ -67,6 +70,7 @@ rule seal:
         log_of("seal-{stage}"),
     resources:
         mem_mb=mem_mb_global,
+        runtime=minutes("seal"),
     shell:
         "dcan seal -c {RESOLVED:q} --stage {wildcards.stage} --log {log:q}"
 
@@ -84,6 +88,7 @@ rule survey:
     threads: 2
     resources:
         mem_mb=mem_mb_global,
+        runtime=minutes("survey"),
     params:
         values=parameters("survey"),
     shell:
@@ -103,6 +108,7 @@ rule pyramid:
     threads: 2
     resources:
         mem_mb=mem_mb("pyramid"),
+        runtime=minutes("pyramid"),
     params:
         after=pyramid_after,
     shell:

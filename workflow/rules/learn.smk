@@ -14,6 +14,7 @@ rule truth:
         benchmark_of("truth")
     resources:
         mem_mb=mem_mb_network,
+        runtime=minutes("truth"),
     params:
         values=parameters("truth"),
     shell:
@@ -33,6 +34,7 @@ rule train_member:
     threads: CONFIG.training.threads
     resources:
         mem_mb=mem_mb_network,
+        runtime=minutes("train"),
         gpu=GPUS,
     params:
         values=parameters("train"),
@@ -52,6 +54,7 @@ rule weights:
         log_of("weights"),
     resources:
         mem_mb=mem_mb_global,
+        runtime=minutes("weights"),
     params:
         weights=str(CONFIG.model.weights),
         hints=given_hints("model.weights"),
@@ -73,6 +76,7 @@ rule resolve:
         benchmark_of("resolve")
     resources:
         mem_mb=mem_mb_network,
+        runtime=minutes("resolve"),
         gpu=GPUS,
     params:
         values=parameters("resolve"),
@@ -94,6 +98,7 @@ rule calibrate:
     threads: CONFIG.prediction.threads
     resources:
         mem_mb=mem_mb_network,
+        runtime=minutes("calibrate"),
         gpu=GPUS,
     params:
         values=parameters("calibrate"),

@@ -15,6 +15,7 @@ rule predict:
     threads: CONFIG.prediction.threads
     resources:
         mem_mb=mem_mb("predict"),
+        runtime=minutes("predict"),
         gpu=GPUS,
     params:
         values=parameters("predict"),
@@ -37,6 +38,7 @@ rule drift:
     threads: 2
     resources:
         mem_mb=mem_mb("drift"),
+        runtime=minutes("drift"),
     params:
         values=parameters("drift"),
     shell:
@@ -56,6 +58,7 @@ rule flood:
     threads: 2
     resources:
         mem_mb=mem_mb("flood"),
+        runtime=minutes("flood"),
     params:
         values=parameters("flood"),
         batches=BATCHES,
@@ -77,6 +80,7 @@ rule merge:
     threads: 2
     resources:
         mem_mb=mem_mb("merge"),
+        runtime=minutes("merge"),
     params:
         values=parameters("merge"),
     shell:
@@ -96,6 +100,7 @@ rule fuse:
     threads: 2
     resources:
         mem_mb=mem_mb("fuse"),
+        runtime=minutes("fuse"),
     params:
         values=parameters("fuse"),
         batches=BATCHES,

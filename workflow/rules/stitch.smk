@@ -14,6 +14,7 @@ rule stitch:
     threads: 2
     resources:
         mem_mb=mem_mb("stitch"),
+        runtime=minutes("stitch"),
     params:
         values=parameters("stitch"),
     shell:
@@ -33,6 +34,7 @@ rule relabel:
     threads: 2
     resources:
         mem_mb=mem_mb("relabel"),
+        runtime=minutes("relabel"),
     params:
         values=parameters("relabel"),
         batches=BATCHES,
@@ -54,6 +56,7 @@ rule grow:
     threads: 2
     resources:
         mem_mb=mem_mb("grow"),
+        runtime=minutes("grow"),
     params:
         values=parameters("grow"),
         batches=BATCHES,
@@ -75,6 +78,7 @@ rule settle:
     threads: 2
     resources:
         mem_mb=mem_mb("settle"),
+        runtime=minutes("settle"),
     params:
         values=parameters("settle"),
     shell:
@@ -94,6 +98,7 @@ rule overlap:
     threads: 2
     resources:
         mem_mb=mem_mb("overlap"),
+        runtime=minutes("overlap"),
     params:
         values=parameters("overlap"),
         batches=BATCHES,
@@ -114,6 +119,7 @@ rule link:
         benchmark_of("link")
     resources:
         mem_mb=mem_mb("link"),
+        runtime=minutes("link"),
     params:
         values=parameters("link"),
     shell:
@@ -134,6 +140,7 @@ rule unite:
     threads: 2
     resources:
         mem_mb=mem_mb("unite"),
+        runtime=minutes("unite"),
     params:
         values=parameters("unite"),
         batches=BATCHES,

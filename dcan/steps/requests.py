@@ -1,0 +1,74 @@
+"""What a job asks a scheduler for: memory that is enough, and time that is more than enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+
+import numpy as np
+
+from dcan.errors import DcanError
+from dcan.geometry import Triple
+from dcan.steps.costs import Record, measured, resolved_on_gpu
+from dcan.steps.jobs import Setting, job_of
+from dcan.steps.memory import MIB, Load, step_bytes
+from dcan.steps.workspace import Workspace
+
+UNKNOWN: Triple = (64, 8192, 8192)
+"""The shape of a volume that neither declares one nor was looked at."""
+SLOWER = 3
+"""Times that a machine may be slower than the one that a prediction comes from."""
+LEAST = 30
+"""Minutes of any job: busy file systems, the start of two snakemakes, a device that is waited for."""
+UNPREDICTED = 120
+"""Minutes of a job that `dcan plan` does not count: those over tables and labelled sections."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """The requests of a volume's jobs, by what is known of it when they are first asked for."""
+
+    space: Workspace
+
+    @cached_property
+    def _setting(self) -> Setting:
+        space = self.space
+        try:
+            shape, itemsize = space.shape, np.dtype(space.probe["dtype"]).itemsize
+        except DcanError:
+            shape, itemsize = space.config.declared() or UNKNOWN, 1
+        record, on_gpu = self._record
+        return Setting(space.config, shape, itemsize, None, record, on_gpu)
+
+    @property
+    def _record(self) -> tuple[Record | None, bool | None]:
+        """What the volume's jobs have taken so far, and whether the network is on a GPU.
+
+        Nothing where that can't be read: `dcan plan` says why, and a request only grows by it.
+        """
+        try:
+            return measured(self.space.root), resolved_on_gpu(self.space.root)
+        except DcanError:
+            return None, None
+
+    def mib(self, stage: str, workers: int) -> int | None:
+        """MiB of a job; None as of `step_bytes`.
+
+        Until the volume has been looked at its shape is the declared one, or 64 sections of
+        8192 x 8192.
+        """
+        given = self._setting
+        load = Load.of(given.config, given.shape, given.itemsize)
+        found = step_bytes(stage.partition("_")[0], given.config, load, workers)
+        return None if found is None else -(-found // MIB)
+
+    def minutes(self, stage: str, workers: int) -> int:
+        """Minutes of a job: `SLOWER` times what `dcan plan` predicts, and `LEAST`.
+
+        A network whose device is not known yet is taken to run on CPUs.
+        """
+        job = job_of(self._setting, stage, workers)
+        if not job.source:
+            return UNPREDICTED
+        return LEAST + ceil(SLOWER * job.seconds / 60)

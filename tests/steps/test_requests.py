@@ -1,0 +1,56 @@
+"""What jobs ask a scheduler for: it follows the prediction, and leaves room."""
+
+from __future__ import annotations
+
+from math import ceil
+from pathlib import Path
+
+import pytest
+
+from dcan.config import write
+from dcan.steps.jobs import Setting, jobs_of
+from dcan.steps.probe import probe
+from dcan.steps.requests import LEAST, SLOWER, UNPREDICTED, Requests
+from dcan.steps.workspace import Workspace
+from tests.steps.conftest import Make, noise
+from tests.steps.test_plan import HEADER, TERA, config
+
+
+def of(**sections: object) -> Requests:
+    return Requests(Workspace.of(config(**sections)))
+
+
+def test_memory_of_the_first_jobs_follows_the_declared_shape() -> None:
+    asked, smaller = (of(phantom={"shape": shape}).mib("merge", 2) for shape in (TERA, (9, 99, 99)))
+    assert asked is not None
+    assert smaller is not None
+    assert asked > 5 * smaller
+
+
+def test_a_job_is_given_its_predicted_time_several_times_over() -> None:
+    requests, setting = of(), Setting(config(), TERA, 1)
+    for job in jobs_of(setting):
+        minutes = requests.minutes(job.stage, job.threads)
+        if job.source:
+            assert minutes == LEAST + ceil(SLOWER * job.seconds / 60), job.stage
+        else:
+            assert minutes == UNPREDICTED, job.stage
+    assert requests.minutes("seal", 1) == requests.minutes("weights", 1) == UNPREDICTED
+    two, eight = (requests.minutes("pyramid_em", threads) - LEAST for threads in (2, 8))
+    assert two == pytest.approx(4 * eight, rel=0.05)
+
+
+def test_what_the_jobs_of_the_volume_took_counts(make: Make, tmp_path: Path) -> None:
+    space = make(noise(4, 64, 64), output=str(tmp_path))
+    assert Requests(space).minutes("flood", 1) > LEAST + 1, "its shape is not known yet"
+    probe(space)
+    write(space.config, space.root / "config.yaml")
+    shipped = Requests(space).minutes("flood", 1)
+    assert shipped == LEAST + 1
+    folder = space.root / "benchmarks"
+    folder.mkdir(exist_ok=True)
+    (folder / "flood-0.tsv").write_text(HEADER + "0\t0\t0\t1202\n")
+    assert Requests(space).minutes("flood", 1) == LEAST + ceil(SLOWER * 1202 / 60)
+    assert Requests(space).minutes("flood", 4) == LEAST + ceil(SLOWER * 302 / 60)
+    (space.root / "config.yaml").write_text("volume: {nonsense: 1}")
+    assert Requests(space).minutes("flood", 1) == shipped
