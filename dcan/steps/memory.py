@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, prod
 
-from dcan.config import Config
+from dcan.config import Config, trains
 from dcan.engine.feeding import AHEAD
 from dcan.geometry import Triple
 
@@ -25,6 +25,8 @@ BASIN = 50
 """Pixels of a basin, at least, in a smoothed map; 8 million of 20000 x 20000 pixels."""
 FLOODED = 15 + 3 * 6
 """Bytes of the tables for a basin: its minimum, level and pairs, and about three saddles."""
+WEIGHTS = 7_900_000
+"""Weights of a network of width 64; they follow the square of the width."""
 SEGMENT = 500
 """Pixels of a segment, on the average of a section, at least."""
 
@@ -127,6 +129,15 @@ BLOCKS: dict[str, Callable[[Load], int]] = {
 """Bytes for each worker, of its block or section."""
 
 
+def training_bytes(config: Config) -> int:
+    """Bytes that a step of training adds: weights with their gradients, moments and averages, and
+    what the layers keep for the gradient (U-Net 83 bytes in float32, DCAN 34 to 69: docs/log.md).
+    """
+    given, width = config.training, config.model.width
+    weights = WEIGHTS * width**2 // 64**2
+    return 20 * weights + 96 * given.batch * given.crop**2 * width
+
+
 def window_bytes(config: Config) -> int:
     """Bytes of the activations of one window, in the layers that hold most of them."""
     return 16 * window_side(config) ** 2 * config.model.width
@@ -140,13 +151,14 @@ def window_side(config: Config) -> int:
 def step_bytes(stage: str, config: Config, load: Load, workers: int) -> int | None:
     """Peak bytes of a job of `stage` with `workers`; None for stages that hold next to nothing.
 
-    Of stages that hold labelled sections (truth, train, calibrate, evaluate) the sections are
-    not counted.
+    The labelled sections that training holds beside are not counted.
     """
     if stage in BLOCKS:
         return PROCESS + KERNELS + workers * BLOCKS[stage](load)
     if stage == "link":
         return PROCESS + KERNELS + _link(load)
+    if stage == "train" and trains(config):
+        return PROCESS + KERNELS + NETWORK + training_bytes(config)
     if stage == "predict":
         if config.membrane:
             return PROCESS + KERNELS + NETWORK + workers * 8 * load.block

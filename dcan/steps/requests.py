@@ -20,7 +20,15 @@ UNKNOWN: Triple = (64, 8192, 8192)
 SLOWER = 3
 """Times that a machine may be slower than the one that a prediction comes from."""
 LEAST = 30
-"""Minutes of any job: busy file systems, the start of two snakemakes, a device that is waited for."""
+"""Minutes of any job: a busy file system, the start of two snakemakes, a wait for a device."""
+AROUND = 300
+"""MiB of the two snakemakes around a job on a cluster: 131 each, measured."""
+TABLES = 1700
+"""MiB of a step over small tables."""
+LABELLED = 5700
+"""MiB of a step that holds the labelled sections, at least: a hundred of 2048 x 2048 pixels, or a
+network beside some."""
+OF_SECTIONS = ("truth", "train", "resolve", "calibrate", "evaluate", "report")
 UNPREDICTED = 120
 """Minutes of a job that `dcan plan` does not count: those over tables and labelled sections."""
 
@@ -52,8 +60,8 @@ class Requests:
         except DcanError:
             return None, None
 
-    def mib(self, stage: str, workers: int) -> int | None:
-        """MiB of a job; None as of `step_bytes`.
+    def mib(self, stage: str, workers: int) -> int:
+        """MiB of a job: what `dcan plan` predicts, and what it does not count.
 
         Until the volume has been looked at its shape is the declared one, or 64 sections of
         8192 x 8192.
@@ -61,7 +69,8 @@ class Requests:
         given = self._setting
         load = Load.of(given.config, given.shape, given.itemsize)
         found = step_bytes(stage.partition("_")[0], given.config, load, workers)
-        return None if found is None else -(-found // MIB)
+        predicted = TABLES if found is None else -(-found // MIB)
+        return AROUND + (max(LABELLED, predicted) if stage in OF_SECTIONS else predicted)
 
     def minutes(self, stage: str, workers: int) -> int:
         """Minutes of a job: `SLOWER` times what `dcan plan` predicts, and `LEAST`.

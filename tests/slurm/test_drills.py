@@ -37,7 +37,7 @@ def a_failed_job_is_tried_again_with_more_memory_and_time(project: Ingest) -> No
     first, second = project.jobs()
     assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED")
     requests = Requests(Workspace.open(project.results / "config.yaml"))
-    assert first.mib_asked == 300 + (requests.mib("ingest", 4) or 0)
+    assert first.mib_asked == requests.mib("ingest", 4)
     assert second.mib_asked == 2 * first.mib_asked
     assert first.seconds_asked == 60 * requests.minutes("ingest", 4) == 60 * (LEAST + 1)
     assert second.seconds_asked == 2 * first.seconds_asked
@@ -174,7 +174,10 @@ def the_demo_is_that_of_one_machine(project: SlurmProject) -> None:
 DRILLS: dict[str, tuple[Callable[[Ingest], None], dict[str, str]]] = {
     drill.__name__: (drill, site)
     for drill, site in (
-        (a_job_at_its_time_limit_ends_by_itself_and_another_goes_on, {"longest": "2", "attempts": "6"}),
+        (
+            a_job_at_its_time_limit_ends_by_itself_and_another_goes_on,
+            {"longest": "2", "attempts": "6"},
+        ),
         (a_second_run_is_refused_and_one_after_a_kill_waits_for_the_jobs, {}),
         (a_node_that_dies_costs_the_blocks_under_way, {"partition": "dying"}),
         (a_preempted_job_is_put_back_in_the_queue_and_goes_on, {"partition": "spare"}),

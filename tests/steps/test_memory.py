@@ -102,6 +102,29 @@ def test_no_step_takes_more_than_predicted_nor_much_less(
     assert min(shares.values()) > 0.4
 
 
+def test_training_takes_no_more_than_predicted_nor_much_less(tmp_path: Path) -> None:
+    values = {
+        "volume": {"name": "trained", "source": "phantom", "voxel_size": [50, 4, 4]},
+        "phantom": {"shape": [4, 256, 256], "seed": 1},
+        "truth": {"source": "phantom", "kind": "neurites", "sections": "0:4", "validation": "3:4"},
+        "model": {"kind": "unet", "width": 24},  # which keeps more of its layers than DCAN
+        "training": {"steps": 3, "crop": 256, "batch": 6, "precision": "float32", "threads": 1},
+        "output": str(tmp_path),
+    }
+    path = tmp_path / "volume.yaml"
+    path.write_text(yaml.safe_dump(values))
+    before = ("probe", "allocate", "ingest --batch 0/1", "seal --stage ingest", "survey", "truth")
+    for verb in before:
+        run(["-m", "dcan.cli"], *verb.split(), "-c", str(path))
+    said = run(["-c", PEAK], "train-member", "-c", str(path), "--member", "0")
+    held = re.search(r"VmHWM:\s+(\d+) kB", said)
+    assert held
+    config = load(path)
+    predicted = step_bytes("train", config, Load.of(config, (4, 256, 256), 1), 1)
+    assert predicted
+    assert 0.5 < int(held[1]) * 1024 / predicted <= 1
+
+
 def test_memory_follows_the_block_and_not_the_volume() -> None:
     from dcan.config import parse
 

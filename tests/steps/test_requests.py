@@ -10,7 +10,16 @@ import pytest
 from dcan.config import write
 from dcan.steps.jobs import Setting, jobs_of
 from dcan.steps.probe import probe
-from dcan.steps.requests import LEAST, SLOWER, UNPREDICTED, Requests
+from dcan.steps.requests import (
+    AROUND,
+    LABELLED,
+    LEAST,
+    OF_SECTIONS,
+    SLOWER,
+    TABLES,
+    UNPREDICTED,
+    Requests,
+)
 from dcan.steps.workspace import Workspace
 from tests.steps.conftest import Make, noise
 from tests.steps.test_plan import HEADER, TERA, config
@@ -22,9 +31,26 @@ def of(**sections: object) -> Requests:
 
 def test_memory_of_the_first_jobs_follows_the_declared_shape() -> None:
     asked, smaller = (of(phantom={"shape": shape}).mib("merge", 2) for shape in (TERA, (9, 99, 99)))
-    assert asked is not None
-    assert smaller is not None
     assert asked > 5 * smaller
+
+
+def test_memory_is_what_is_predicted_and_what_the_plan_does_not_count() -> None:
+    requests = of()
+    for job in jobs_of(Setting(config(), TERA, 1)):
+        asked = requests.mib(job.stage, job.threads) - AROUND
+        least = LABELLED if job.stage in OF_SECTIONS else 0
+        assert asked == max(least, TABLES if job.memory is None else job.memory), job.stage
+    assert requests.mib("seal", 1) == AROUND + TABLES
+
+
+def test_a_larger_training_is_given_more() -> None:
+    truth = {"source": "phantom", "kind": "neurites", "sections": "0:4", "validation": "3:4"}
+    small, large = (
+        of(model={"width": 64}, truth=truth, training={"crop": crop, "batch": 8}).mib("train", 2)
+        for crop in (64, 512)
+    )
+    assert small == AROUND + LABELLED
+    assert large - AROUND > 96 * 8 * 512**2 * 64 // 2**20 > LABELLED
 
 
 def test_a_job_is_given_its_predicted_time_several_times_over() -> None:

@@ -13,7 +13,7 @@ rule evaluate:
     benchmark:
         benchmark_of("evaluate")
     resources:
-        mem_mb=mem_mb_network,
+        mem_mb=mem_mb("evaluate"),
         runtime=minutes("evaluate"),
     params:
         values=parameters("evaluate"),
@@ -30,7 +30,7 @@ rule report:
     log:
         log_of("report"),
     resources:
-        mem_mb=mem_mb_network,
+        mem_mb=mem_mb("report"),
         runtime=minutes("report"),
     params:
         version=STAGES["report"].version,

@@ -210,12 +210,10 @@ def most(resource):
 
 
 def mem_mb(stage):
-    """MiB of a job of a stage: what is predicted, with the two snakemakes that are around it on a
-    cluster (131 each, measured), doubled with each attempt."""
+    """MiB of a job of a stage, doubled with each attempt."""
 
     def asked(wildcards, threads, attempt):
-        predicted = requests().mib(stage, threads) or 2000
-        return min(most("mem_mb"), (predicted + 300) * 2 ** (attempt - 1))
+        return min(most("mem_mb"), requests().mib(stage, threads) * 2 ** (attempt - 1))
 
     return asked
 
@@ -228,13 +226,3 @@ def minutes(stage):
         return min(most("runtime"), requests().minutes(named, threads) * attempt)
 
     return asked
-
-
-def mem_mb_global(wildcards, attempt):
-    """Memory of a step over tables."""
-    return min(most("mem_mb"), 2000 * 2 ** (attempt - 1))
-
-
-def mem_mb_network(wildcards, attempt):
-    """Memory of a job that holds the network."""
-    return min(most("mem_mb"), 6000 * 2 ** (attempt - 1))

@@ -10,7 +10,7 @@ rule probe:
     benchmark:
         benchmark_of("probe")
     resources:
-        mem_mb=mem_mb_global,
+        mem_mb=mem_mb("probe"),
         runtime=minutes("probe"),
     params:
         values=parameters("probe"),
@@ -30,7 +30,7 @@ rule allocate:
     benchmark:
         benchmark_of("allocate")
     resources:
-        mem_mb=mem_mb_global,
+        mem_mb=mem_mb("allocate"),
         runtime=minutes("allocate"),
     params:
         values=parameters("allocate"),
@@ -69,7 +69,7 @@ rule seal:
     log:
         log_of("seal-{stage}"),
     resources:
-        mem_mb=mem_mb_global,
+        mem_mb=mem_mb("seal"),
         runtime=minutes("seal"),
     shell:
         "dcan seal -c {RESOLVED:q} --stage {wildcards.stage} --log {log:q}"
@@ -87,7 +87,7 @@ rule survey:
         benchmark_of("survey")
     threads: 2
     resources:
-        mem_mb=mem_mb_global,
+        mem_mb=mem_mb("survey"),
         runtime=minutes("survey"),
     params:
         values=parameters("survey"),

@@ -13,7 +13,7 @@ rule truth:
     benchmark:
         benchmark_of("truth")
     resources:
-        mem_mb=mem_mb_network,
+        mem_mb=mem_mb("truth"),
         runtime=minutes("truth"),
     params:
         values=parameters("truth"),
@@ -33,7 +33,7 @@ rule train_member:
         benchmark_of("train-{member}")
     threads: CONFIG.training.threads
     resources:
-        mem_mb=mem_mb_network,
+        mem_mb=mem_mb("train"),
         runtime=minutes("train"),
         gpu=GPUS,
     params:
@@ -53,7 +53,7 @@ rule weights:
     log:
         log_of("weights"),
     resources:
-        mem_mb=mem_mb_global,
+        mem_mb=mem_mb("weights"),
         runtime=minutes("weights"),
     params:
         weights=str(CONFIG.model.weights),
@@ -75,7 +75,7 @@ rule resolve:
     benchmark:
         benchmark_of("resolve")
     resources:
-        mem_mb=mem_mb_network,
+        mem_mb=mem_mb("resolve"),
         runtime=minutes("resolve"),
         gpu=GPUS,
     params:
@@ -97,7 +97,7 @@ rule calibrate:
         benchmark_of("calibrate")
     threads: CONFIG.prediction.threads
     resources:
-        mem_mb=mem_mb_network,
+        mem_mb=mem_mb("calibrate"),
         runtime=minutes("calibrate"),
         gpu=GPUS,
     params:
