@@ -85,6 +85,19 @@ def test_transforms_round_to_the_sums_of_products(seed):
             assert sums[dy + 3, dx + 5] == (p * q).sum()
 
 
+@pytest.mark.parametrize(("bound", "size"), [(3, (1100, 1300)), (512, (1030, 4200))])
+def test_spectra_of_many_tiles_round_to_the_sums_of_products(bound, size):
+    a, b = np.random.default_rng(bound).integers(250, 256, (2, *size), np.uint8)
+    sums = drift._products(a, b, bound, bound)
+    for dy, dx in ((0, 0), (-bound, bound), (1, -bound), (bound, 0)):
+        rows, columns = (
+            slice(max(0, -d), n - max(0, d)) for d, n in ((dy, size[0]), (dx, size[1]))
+        )
+        under = b[rows.start + dy : rows.stop + dy, columns.start + dx : columns.stop + dx]
+        wanted = (a[rows, columns].astype(np.int64) * under).sum()
+        assert sums[dy + bound, dx + bound] == wanted
+
+
 def test_sums_have_no_bound():
     for sums in drift._window_sums(np.full((3, 4), 255, np.uint8), 1, 2):
         assert all(type(value) is int for value in sums)
