@@ -28,6 +28,8 @@ TABLES = 1700
 LABELLED = 5700
 """MiB of a step that holds the labelled sections, at least: a hundred of 2048 x 2048 pixels, or a
 network beside some."""
+SECTIONS = 2000
+"""MiB of labelled sections beside a training that is larger than that."""
 OF_SECTIONS = ("truth", "train", "resolve", "calibrate", "evaluate", "report")
 UNPREDICTED = 120
 """Minutes of a job that `dcan plan` does not count: those over tables and labelled sections."""
@@ -35,7 +37,7 @@ UNPREDICTED = 120
 
 @dataclass(frozen=True)
 class Requests:
-    """The requests of a volume's jobs, by what is known of it when they are first asked for."""
+    """The requests of a volume's jobs, by what is known of it when the first is made."""
 
     space: Workspace
 
@@ -46,19 +48,26 @@ class Requests:
             shape, itemsize = space.shape, np.dtype(space.probe["dtype"]).itemsize
         except DcanError:
             shape, itemsize = space.config.declared() or UNKNOWN, 1
-        record, on_gpu = self._record
-        return Setting(space.config, shape, itemsize, None, record, on_gpu)
+        return Setting(space.config, shape, itemsize, None, self._record, self._on_gpu)
 
     @property
-    def _record(self) -> tuple[Record | None, bool | None]:
-        """What the volume's jobs have taken so far, and whether the network is on a GPU.
+    def _record(self) -> Record | None:
+        """What the volume's jobs have taken so far; None where that can't be read.
 
-        Nothing where that can't be read: `dcan plan` says why, and a request only grows by it.
+        Jobs write while this reads, and a request is no reason to end: `dcan plan` says why.
         """
         try:
-            return measured(self.space.root), resolved_on_gpu(self.space.root)
+            return measured(self.space.root)
+        except (DcanError, OSError, ValueError):
+            return None
+
+    @property
+    def _on_gpu(self) -> bool | None:
+        """Whether the network was found to run on a GPU; None: not known."""
+        try:
+            return resolved_on_gpu(self.space.root)
         except DcanError:
-            return None, None
+            return None
 
     def mib(self, stage: str, workers: int) -> int:
         """MiB of a job: what `dcan plan` predicts, and what it does not count.
@@ -70,7 +79,7 @@ class Requests:
         load = Load.of(given.config, given.shape, given.itemsize)
         found = step_bytes(stage.partition("_")[0], given.config, load, workers)
         predicted = TABLES if found is None else -(-found // MIB)
-        return AROUND + (max(LABELLED, predicted) if stage in OF_SECTIONS else predicted)
+        return AROUND + (max(LABELLED, predicted + SECTIONS) if stage in OF_SECTIONS else predicted)
 
     def minutes(self, stage: str, workers: int) -> int:
         """Minutes of a job: `SLOWER` times what `dcan plan` predicts, and `LEAST`.

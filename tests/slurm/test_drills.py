@@ -21,13 +21,12 @@ from typing import Any
 
 import psutil
 import pytest
-import yaml
 
 from dcan.steps.requests import LEAST, Requests
 from dcan.steps.workspace import Workspace
 from dcan.storage.attempts import attempts
 from tests.slurm.conftest import BATCH, BLOCKS, CLUSTER, SLOW, Ingest, SlurmProject, eventually
-from tests.workflow.conftest import ROOT, Project
+from tests.workflow.conftest import Project
 
 
 def a_failed_job_is_tried_again_with_more_memory_and_time(project: Ingest) -> None:
@@ -153,10 +152,10 @@ def a_cluster_without_gpus_is_asked_for_none(project: Ingest) -> None:
     assert job.gpus == 0
 
 
-def the_demo_is_that_of_one_machine(project: SlurmProject) -> None:
+def a_whole_run_is_that_of_one_machine(project: SlurmProject) -> None:
     run = project.start()
-    alone = Project(project.folder.parent / "alone", {}, project.base)
-    done = alone.snakemake(timeout=1500)
+    alone = Project(project.folder.parent / "alone", project.over | {"blocks": {"batches": 1}})
+    done = alone.snakemake()
     assert done.returncode == 0, done.stdout + done.stderr
     status, said = run.wait(2400)
     assert status == 0, said
@@ -188,7 +187,7 @@ DRILLS: dict[str, tuple[Callable[[Ingest], None], dict[str, str]]] = {
 }
 
 
-ORDER = ["demo", *DRILLS]
+ORDER = ["whole", *DRILLS]
 """The longest first."""
 
 
@@ -205,10 +204,10 @@ def drills(
     folder = tmp_path_factory.mktemp("slurm")
 
     def begin(name: str) -> None:
-        if name == "demo":
-            demo = yaml.safe_load((ROOT / "config" / "volume.yaml").read_text())
-            project = SlurmProject(folder / "by 'several' nodes", {"blocks": {"batches": 3}}, demo)
-            drill: Callable[[Any], None] = the_demo_is_that_of_one_machine
+        if name == "whole":
+            over = {"blocks": {"batches": 2}, "evaluation": {"sections": "12:16"}}
+            project = SlurmProject(folder / "by 'several' nodes", over)
+            drill: Callable[[Any], None] = a_whole_run_is_that_of_one_machine
         else:
             drill, site = DRILLS[name]
             project = Ingest(folder / name, {}, SLOW, {"gpus": "0"} | site)

@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 import yte
@@ -49,6 +50,16 @@ for each in workflow.rules:
         print(file=sys.stderr)
 """
 """A workflow that says what its rules ask for: a dry run has no place for it."""
+
+
+ASKING_TWICE = """
+include: "{root}/Snakefile"
+import subprocess
+for time in ("before", "after"):
+    print("asked", time, mem_mb("merge")(None, 2, 1), file=sys.stderr)
+    write(CONFIG, Path(RESOLVED))
+    subprocess.run(["dcan", "probe", "-c", RESOLVED], check=True)
+"""
 
 
 def evaluated(**site: str) -> dict[str, Any]:
@@ -147,6 +158,18 @@ def test_requests_follow_the_prediction_and_the_attempt_up_to_what_the_site_has(
     ]
     assert small["probe"][3:] == [2000, 3000, 3000]
     assert small["evaluate"][3:] == [3000] * 3
+
+
+def test_requests_change_when_the_volume_has_been_looked_at(tmp_path: Path) -> None:
+    volume = {"name": "small", "source": "em.npy", "voxel_size": [50, 4, 4]}
+    project = Project(tmp_path, base={"volume": volume, "output": "results"})
+    np.save(tmp_path / "em.npy", np.zeros((2, 64, 64), np.uint8))
+    probing = tmp_path / "Snakefile"
+    probing.write_text(ASKING_TWICE.format(root=ROOT))
+    done = project.snakemake("-n", "--snakefile", str(probing))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = dict(re.findall(r"(?m)^asked (\w+) (\d+)$", done.stderr))
+    assert int(found["before"]) > int(found["after"]) + 300
 
 
 def test_a_cluster_without_gpus_is_asked_for_none() -> None:

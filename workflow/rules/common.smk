@@ -4,7 +4,7 @@ import json
 import math
 import os
 import sys
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 # A rule's command finds `dcan` beside the snakemake that runs it, activated or not.
@@ -194,13 +194,21 @@ def given_hints(*keys):
     return json.dumps({key: found.get(key) for key in keys})
 
 
-@cache
-def requests():
-    """What jobs ask a cluster for, as `dcan plan` predicts it."""
+@lru_cache(maxsize=1)
+def requests_as_of(*found):
+    """What jobs ask a cluster for, as `dcan plan` predicts it, while these times are the same."""
     from dcan.steps.requests import Requests
     from dcan.steps.workspace import Workspace
 
     return Requests(Workspace.of(CONFIG))
+
+
+def requests():
+    """The requests by what is known now: Snakemake asks again when a job's inputs are there."""
+    known = (receipt("probe"), receipt("resolve"), ROOT / "benchmarks")
+    return requests_as_of(
+        *(os.stat(path).st_mtime_ns if os.path.exists(path) else 0 for path in known)
+    )
 
 
 def most(resource):
