@@ -81,9 +81,13 @@ def prepared(folder: Path, shape: Triple, stubbed: bool) -> Path:
         raise SystemExit(f"shape {shape}: give whole tiles of {TILE}")
     config = folder / "scale.yaml"
     if config.exists():
-        begun = load(str(config)).volume.shape
-        if begun != shape:
-            raise SystemExit(f"{folder} holds a run of {begun}: give that shape, or another folder")
+        begun = load(str(config))
+        if (begun.volume.shape, begun.membrane is None) != (shape, stubbed):
+            kind = "without" if begun.membrane else "with"
+            raise SystemExit(
+                f"{folder} holds a run of {begun.volume.shape} {kind} --stub: give the same, or "
+                "another folder"
+            )
         return config
     if folder.exists():
         raise SystemExit(f"{folder} exists, without a run to go on with: give another folder")

@@ -88,8 +88,8 @@ class Judge:
             with memory_for("them", size, "the job more of it"):
                 fused = forward(torch.from_numpy(seen)[None, None])
             core = tuple(slice(halo, halo + length) for length in box.shape[1:])
-            fused, place = fused[:, :, *core].float(), box.slices[1:]
+            fused, place = fused[:, :, *core], box.slices[1:]
             target = torch.from_numpy(section.target[place])[None].to(fused.device)
             total += cross_entropy(fused, target).item()
-            p[place] = torch.softmax(fused, 1)[0, MEMBRANE].cpu().numpy()
+            p[place] = torch.softmax(fused.float(), 1)[0, MEMBRANE].cpu().numpy()
         return total, p

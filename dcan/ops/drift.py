@@ -28,7 +28,7 @@ def coarse(section: Membrane, factor: int) -> Membrane:
     return cells
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _means(section: Membrane, factor: int, cells: Membrane) -> None:
     height, width = section.shape
     for row in range(cells.shape[0]):

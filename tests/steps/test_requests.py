@@ -15,6 +15,7 @@ from dcan.steps.requests import (
     LABELLED,
     LEAST,
     OF_SECTIONS,
+    SECTIONS,
     SLOWER,
     TABLES,
     UNPREDICTED,
@@ -51,6 +52,9 @@ def test_a_larger_training_is_given_more() -> None:
     )
     assert small == AROUND + LABELLED
     assert large - AROUND > 96 * 8 * 512**2 * 64 // 2**20 > LABELLED
+    made = config(model={"width": 64}, truth=truth, training={"crop": 512, "batch": 8})
+    job = next(jobs for jobs in jobs_of(Setting(made, TERA, 1)) if jobs.stage == "train")
+    assert large == AROUND + SECTIONS + (job.memory or 0), "its sections are beside it"
 
 
 def test_a_job_is_given_its_predicted_time_several_times_over() -> None:

@@ -160,6 +160,18 @@ def test_requests_follow_the_prediction_and_the_attempt_up_to_what_the_site_has(
     assert small["evaluate"][3:] == [3000] * 3
 
 
+@pytest.mark.parametrize("longest", ["1-00:00:00", "120 * attempt"])
+def test_a_bound_that_is_no_number_is_refused(tmp_path: Path, longest: str) -> None:
+    project = Project(tmp_path)
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    text = slurm_profile({"longest": "77"}).replace("longest: 77", f"longest: {longest!r}")
+    (profile / "config.yaml").write_text(text)
+    line = refusal(project.snakemake("-n", "--profile", str(profile)))
+    assert f"runtime is {longest!r}" in line
+    assert "give a number of minutes" in line
+
+
 def test_requests_change_when_the_volume_has_been_looked_at(tmp_path: Path) -> None:
     volume = {"name": "small", "source": "em.npy", "voxel_size": [50, 4, 4]}
     project = Project(tmp_path, base={"volume": volume, "output": "results"})

@@ -214,6 +214,12 @@ def requests():
 def most(resource):
     """The number that a profile sets as the default of a resource: no job asks for more."""
     default = (workflow.resource_settings.default_resources or {}).get(resource)
+    # Snakemake itself has an expression for memory, and none for time
+    if resource == "runtime" and default and not isinstance(default.raw, int):
+        refuse(
+            f"default-resources of the profile: runtime is {default.raw!r}: it is the most that "
+            "a job asks for, give a number of minutes"
+        )
     return default.raw if default and isinstance(default.raw, int) else math.inf
 
 
