@@ -1,5 +1,7 @@
 """Drift between sections: the integer shift under which two of them look most alike."""
 
+# mypy: disallow-untyped-decorators=False
+
 from __future__ import annotations
 
 from itertools import product
@@ -28,7 +30,7 @@ def coarse(section: Membrane, factor: int) -> Membrane:
     return cells
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _means(section: Membrane, factor: int, cells: Membrane) -> None:
     height, width = section.shape
     for row in range(cells.shape[0]):
