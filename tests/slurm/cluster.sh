@@ -9,6 +9,8 @@
 # own back in the queue), dying (d1, d2). Needs root. Memory and devices are handed out but not
 # enforced: a GPU is a file.
 set -euo pipefail
+# daemons, and what starts them, are not on every PATH
+PATH=$PATH:/usr/sbin:/sbin
 
 conf=/etc/slurm
 run=/run/slurm-of-tests
