@@ -57,7 +57,7 @@ def a_cancelled_job_is_noticed_and_tried_again(project: Ingest) -> None:
 
 
 def a_job_at_its_time_limit_ends_by_itself_and_another_goes_on(project: Ingest) -> None:
-    run = project.start(BATCH, failpoint="ingest:1:0.6")
+    run = project.start(BATCH, failpoint="ingest:1:0.9")
     eventually(lambda: "stopped by SIGTERM" in project.log(), 400, "the job is told to stop")
     first_log, ended = project.log(), time.monotonic()
     eventually(lambda: project.jobs()[0]["JobState"] != "RUNNING", 20, "the job ends")
