@@ -48,7 +48,8 @@ format: $(STAMP)
 	snakefmt Snakefile workflow
 
 test: check
-	pytest --durations=15
+	@# a file stays with one worker: what its tests share is made once
+	pytest -n 2 --dist loadfile --durations=15
 
 test-slurm: $(STAMP)
 	@# a test that hangs ends pytest, and would leave its Slurm behind

@@ -73,6 +73,11 @@ def on_sigterm() -> Iterator[None]:
     before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGALRM)}
     try:
         yield
+    except SystemError as error:
+        # what a compiled function makes of an exception that the handler raises within it
+        if asked():
+            raise refusal() from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -223,12 +223,12 @@ def test_truth_fits_together(changed: dict[str, Any], words: str) -> None:
 
 
 def test_huge_ranges_take_no_time() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     config(
         truth=truth(sections="0:499999999", validation="5:400000000"),
         evaluation={"sections": "499999999:999999999"},
     )
-    assert time.monotonic() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize(

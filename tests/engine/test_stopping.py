@@ -49,6 +49,14 @@ SWALLOWED = """
         time.sleep(60)
 """
 
+WRAPPED = """
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    except BaseException as error:
+        raise SystemError("a function returned a result with an exception set") from error
+"""
+
 STUCK = """
     try:
         print("begun", flush=True)
@@ -112,7 +120,7 @@ def test_a_long_block_is_waited_for_no_longer_than_its_grace(
     assert 0.9 < seconds < 2.8
 
 
-@pytest.mark.parametrize("stopped", [SWALLOWED], indirect=True, ids=["body"])
+@pytest.mark.parametrize("stopped", [SWALLOWED, WRAPPED], indirect=True, ids=["python", "compiled"])
 def test_outside_of_blocks_it_ends_at_once_and_nothing_takes_it_for_a_failure(
     stopped: tuple[list[str], int, float],
 ) -> None:
