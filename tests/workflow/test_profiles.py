@@ -160,6 +160,12 @@ def test_requests_follow_the_prediction_and_the_attempt_up_to_what_the_site_has(
     assert small["evaluate"][3:] == [3000] * 3
 
 
+def test_a_site_without_bounds_sets_none() -> None:
+    bounded, free = evaluated(longest="9", largest="9"), evaluated(longest="0", largest="0")
+    bounds = bounded["default-resources"].keys() - free["default-resources"].keys()
+    assert bounds == {"runtime", "mem_mb"}
+
+
 @pytest.mark.parametrize("longest", ["1-00:00:00", "120 * attempt"])
 def test_a_bound_that_is_no_number_is_refused(tmp_path: Path, longest: str) -> None:
     project = Project(tmp_path)
