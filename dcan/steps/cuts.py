@@ -11,6 +11,7 @@ from dcan.errors import DcanError
 from dcan.geometry import Triple
 from dcan.steps.costs import START
 from dcan.steps.jobs import Jobs, Setting, all_jobs, jobs_of
+from dcan.steps.memory import AROUND
 from dcan.steps.probe import check_cut, nearest_legal, unit
 from dcan.storage.volumes import CHUNK
 
@@ -111,14 +112,17 @@ def check_memory(setting: Setting) -> None:
             advice = f"blocks.shape {list(fitting)} or " if fitting else ""
         raise DcanError(
             f"{given}: a job of {jobs.stage} with {jobs.threads} threads takes up to "
-            f"{jobs.memory} MiB, the profile gives {short}: give {advice}mem_mb {jobs.memory}"
+            f"{jobs.memory} MiB and {AROUND} of the snakemakes around it, the profile gives "
+            f"{short}: give {advice}mem_mb {(jobs.memory or 0) + AROUND}"
         )
 
 
 def _short(setting: Setting, jobs: Jobs) -> int | None:
     """The memory that a profile gives the jobs of a stage, where it is less than they take."""
     given = setting.profile.given(jobs.stage, "mem_mb") if setting.profile else None
-    return given if given is not None and jobs.memory is not None and given < jobs.memory else None
+    if given is None or jobs.memory is None:
+        return None
+    return given if given < jobs.memory + AROUND else None
 
 
 def _fitting(setting: Setting, stage: str) -> Triple | None:

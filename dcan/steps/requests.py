@@ -12,7 +12,7 @@ from dcan.errors import DcanError
 from dcan.geometry import Triple
 from dcan.steps.costs import Record, measured, resolved_on_gpu
 from dcan.steps.jobs import Setting, job_of
-from dcan.steps.memory import MIB, Load, step_bytes
+from dcan.steps.memory import AROUND, MIB, Load, step_bytes
 from dcan.steps.workspace import Workspace
 
 UNKNOWN: Triple = (64, 8192, 8192)
@@ -21,8 +21,6 @@ SLOWER = 3
 """Times that a machine may be slower than the one that a prediction comes from."""
 LEAST = 30
 """Minutes of any job: a busy file system, the start of two snakemakes, a wait for a device."""
-AROUND = 300
-"""MiB of the two snakemakes around a job on a cluster: 131 each, measured."""
 TABLES = 1700
 """MiB of a step over small tables."""
 LABELLED = 5700

@@ -20,6 +20,7 @@ from dcan.steps import costs
 from dcan.steps.costs import SHIPPED, START, Record, amount, rate
 from dcan.steps.cuts import alternatives, check_memory, cut_of
 from dcan.steps.jobs import Jobs, Setting, all_jobs, jobs_of
+from dcan.steps.memory import AROUND
 from dcan.steps.plan import figures
 from dcan.steps.probe import check_cut, probe
 from dcan.steps.profile import Profile
@@ -277,8 +278,11 @@ def test_a_profile_of_another_form_is_one_line(tmp_path: Path) -> None:
 
 def test_blocks_that_do_not_fit_are_refused_with_the_nearest_that_do(tmp_path: Path) -> None:
     made = config(prediction={"tile": 512})
-    need = of(Setting(made, TERA, 1), "flood").memory
-    assert need is not None
+    memory = of(Setting(made, TERA, 1), "flood").memory
+    assert memory is not None
+    need = memory + AROUND
+    enough = profile(tmp_path, **{"set-resources": {"flood": {"mem_mb": need}}})
+    check_memory(Setting(made, TERA, 1, enough))
     given = profile(tmp_path, **{"set-resources": {"flood": {"mem_mb": need - 1}}})
     with pytest.raises(DcanError, match=r"flood .* give blocks.shape \[16, 1024, 1024\] or"):
         check_memory(Setting(made, TERA, 1, given))

@@ -9,9 +9,9 @@ import pytest
 
 from dcan.config import write
 from dcan.steps.jobs import Setting, jobs_of
+from dcan.steps.memory import AROUND
 from dcan.steps.probe import probe
 from dcan.steps.requests import (
-    AROUND,
     LABELLED,
     LEAST,
     OF_SECTIONS,
