@@ -168,6 +168,8 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.use_deterministic_compute = True
     options.log_severity_level = 4  # what goes wrong is raised
+    # A thread that waits for the next layer leaves its core to those that read blocks.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Its other format may come with files of its own.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     return options
