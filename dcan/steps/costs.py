@@ -14,7 +14,7 @@ from pathlib import Path
 from dcan.config import Config, load, planned, trains
 from dcan.errors import DcanError
 from dcan.geometry import Triple
-from dcan.storage.attempts import ENDING, attempts
+from dcan.storage.attempts import ENDING, Attempt, attempts
 from dcan.storage.logs import of_stage
 from dcan.storage.receipts import Receipt
 
@@ -97,6 +97,17 @@ def job_count(stage: str, config: Config) -> int:
     return config.batches() if spec and spec.batched else 1
 
 
+def asked_of(stage: str, what: str, config: Config, shape: Triple) -> float | None:
+    """The share of a stage's `amount` that a job on a part of it has: `batch-I-of-N`, `member-I`
+    or `all`; None for those that vouch for what others did."""
+    kind, _, count = what.partition("-of-")
+    if kind.startswith("batch-"):
+        return amount(stage, config, shape) / int(count)
+    if kind.startswith("member-"):
+        return amount(stage, config, shape) / config.training.members
+    return amount(stage, config, shape) if what == "all" else None
+
+
 def figure(stage: str, config: Config) -> str:
     """The name of the figure for a stage: copying a given map is not predicting one."""
     return "copy" if stage == "predict" and config.membrane else stage
@@ -132,14 +143,16 @@ class Record:
                 continue  # the job handed its blocks out, and its own time is not theirs
             of_gpu = on_gpu and stage in ON_GPU
             found = gpu if of_gpu else cpu
+            share = amount(stage, config, shape) / job_count(stage, config)
             spent = [
-                seconds
-                for clock, cores in _jobs(folder, stage)
-                if (seconds := (clock if of_gpu else cores) - START) >= LEAST
+                (seconds, work)
+                for clock, cores, asked in _jobs(folder, stage)
+                if (seconds := clock if of_gpu else cores) >= LEAST
+                and (work := share if asked is None else asked)
             ]
-            work = amount(stage, config, shape) / job_count(stage, config)
-            if spent and work:
-                found[figure(stage, config)] = sum(spent) / len(spent) / work
+            if spent:
+                of_all, work_of_all = map(sum, zip(*spent, strict=True))
+                found[figure(stage, config)] = of_all / work_of_all
         return cls(folder, cpu, gpu)
 
 
@@ -162,9 +175,12 @@ def benchmarks(folder: Path, stage: str) -> Iterator[tuple[str, dict[str, float]
     `s` on the clock, `cpu_time` of all cores, `max_rss` in MiB, what is not a number left out.
     """
     for path in of_stage(folder / "benchmarks", stage.replace("_", "-"), "tsv"):
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, delimiter="\t"):
-                yield path.stem, dict(_numbers(row))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue  # being written anew, or damaged: it tells nothing
+        for row in csv.DictReader(text.splitlines(), delimiter="\t"):
+            yield path.stem, dict(_numbers(row))
 
 
 def _numbers(row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
@@ -175,19 +191,27 @@ def _numbers(row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
             continue
 
 
-def _jobs(folder: Path, stage: str) -> Iterator[tuple[float, float]]:
-    """Seconds on the clock and of the cores, of each job of a stage that did all of its work."""
+def _jobs(folder: Path, stage: str) -> Iterator[tuple[float, float, float | None]]:
+    """Each job of a stage that did all of its work: seconds on the clock and of the cores after
+    its start, and the work that it was asked for then; None: not known.
+
+    Snakemake looks at the cores every 30 s, so what it saw of them is the least.
+    """
     for name, row in benchmarks(folder, stage):
-        if "s" in row and "cpu_time" in row and not _went_on(folder, stage, name):
-            yield row["s"], row["cpu_time"]
+        tried = _attempts(folder, stage, name)
+        went_on = len(tried) > 1 and not tried[-2].ended
+        if "s" in row and "cpu_time" in row and not went_on:
+            counted, asked = (tried[-1].cpu, tried[-1].work) if tried else (None, None)
+            yield row["s"] - START, max(row["cpu_time"] - START, counted or 0.0), asked
 
 
-def _went_on(folder: Path, stage: str, name: str) -> bool:
-    """Whether the last attempt of a job found what one before it had left: it did the rest."""
+def _attempts(folder: Path, stage: str, name: str) -> list[Attempt]:
+    """The attempts of a job: in as many batches as when one was begun last."""
     part = name.removeprefix(stage.replace("_", "-")).removeprefix("-")
     patterns = (f"batch-{part}-of-*", f"member-{part}") if part else ("all",)
     files = [p for each in patterns for p in (folder / "receipts" / stage).glob(each + ENDING)]
-    return any(len(tried) > 1 and not tried[-2].ended for tried in map(attempts, files))
+    found = (tried for tried in map(attempts, files) if tried)
+    return max(found, key=lambda tried: tried[-1].began, default=[])
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def left_out(space: Workspace) -> dict[str, Any]:
     for z in bounds(truth.sections):
         counts = section_histogram(space, z)
         if counts.sum() < height * width:
-            inside = labelled_tissue(space, z, space.probe["sources"]["truth"]["shape"][1:])
+            inside = labelled_tissue(space, z, space.found_of("truth")["shape"][1:])
             parts = (counts.tobytes(), b"" if inside is None else inside.tobytes())
             found[z] = [hashlib.sha256(part).hexdigest() for part in parts]
     return {"mask": found} if found else {}

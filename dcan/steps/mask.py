@@ -68,7 +68,7 @@ def tissue(space: Workspace, box: Box) -> Mask | None:
     """Where a box of the volume has tissue by its mask: bool, of its shape; None without a mask."""
     if space.config.volume.mask is None:
         return None
-    k = space.probe["sources"]["mask"]["factor"]
+    k = space.found_of("mask")["factor"]
     return spread(kept_open(space.config, "mask").read(under(box, k)), box, k)
 
 

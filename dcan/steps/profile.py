@@ -45,8 +45,13 @@ class Profile:
         return cls(folder, *parts)
 
     def threads_of(self, stage: str) -> int | None:
-        """The threads of a stage's jobs; None: those of the rule."""
-        return _whole(self.threads.get(_rule(stage)))
+        """The threads of a stage's jobs; None: those of the rule. Raises DcanError below 1."""
+        found = _whole(self.threads.get(_rule(stage)))
+        if found is not None and found < 1:
+            raise DcanError(
+                f"--profile {self.folder}: set-threads gives {_rule(stage)} {found}: give 1 or more"
+            )
+        return found
 
     def given(self, stage: str, resource: str) -> int | None:
         """A resource of a stage's first jobs; None where Snakemake alone can work it out."""
@@ -64,7 +69,9 @@ def _evaluated(path: Path) -> dict[str, Any]:
     except Exception as error:
         why = " ".join(str(error).split())
         raise DcanError(f"--profile {path}: {type(error).__name__}: {why}: mend it") from None
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        raise DcanError(f"--profile {path}: it is no mapping of keys: see profiles/slurm")
+    return found
 
 
 def _rule(stage: str) -> str:

@@ -43,7 +43,7 @@ def _member(path: Path) -> learned.Member:
 def training(space: Workspace) -> learned.Training | learned.GivenWeights | Absent:
     """The members that were trained for this volume, or where the map comes from."""
     if space.config.membrane:
-        given = space.probe["sources"]["membrane"]["content"]
+        given = space.found_of("membrane")["content"]
         return Absent(f"the membrane map was made elsewhere (its content: {given})")
     receipt = space.receipt("train")
     if receipt.values["given"]:

@@ -52,11 +52,11 @@ class Requests:
     def _record(self) -> Record | None:
         """What the volume's jobs have taken so far; None where that can't be read.
 
-        Jobs write while this reads, and a request is no reason to end: `dcan plan` says why.
+        A request is no reason to end: `dcan plan` says why.
         """
         try:
             return measured(self.space.root)
-        except (DcanError, OSError, ValueError):
+        except DcanError:
             return None
 
     @property

@@ -145,7 +145,7 @@ def refuse_evaluated(space: Workspace, chosen_on: Collection[str], key: str) -> 
     if truth is None or evaluation is None or not chosen_on:
         return
     _, y, x = truth.offset
-    _, height, width = space.probe["sources"]["truth"]["shape"]
+    _, height, width = space.found_of("truth")["shape"]
     em = opened(space.config, "volume")
     for z in bounds(evaluation.sections):
         box = Box((z, y, x), (z + 1, y + height, x + width))

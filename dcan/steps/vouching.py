@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from dcan.engine.blocks import run
 from dcan.errors import DcanError
+from dcan.steps.costs import asked_of
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage import failpoints
 from dcan.storage.attempts import ENDING, attempt
@@ -79,8 +80,17 @@ def working(space: Workspace, stage: str, what: str = "all") -> Iterator[None]:
     name = f"{stage} of {space.config.volume.name}" + (f", {what}" if what != "all" else "")
     folder = space.root / "receipts" / stage
     wait = inf if "SLURM_JOB_ID" in os.environ else WAIT
-    with claim(folder / f"{what}.claim", name, wait), attempt(folder / f"{what}{ENDING}"):
+    tried = attempt(folder / f"{what}{ENDING}", _work(space, stage, what))
+    with claim(folder / f"{what}.claim", name, wait), tried:
         yield
+
+
+def _work(space: Workspace, stage: str, what: str) -> float | None:
+    """The share of a stage's work that a job is asked for; None before the probe has ended."""
+    try:
+        return asked_of(stage, what, space.config, space.shape)
+    except DcanError:
+        return None
 
 
 def do_units(

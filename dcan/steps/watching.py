@@ -135,12 +135,15 @@ def units(space: Glance, stage: str) -> Sequence[str] | None:
     return [f"{n}/{box.key}" for n, shape in levels if n for box in Grid(shape, shard)]
 
 
-def _sections(space: Glance, stage: str) -> list[str]:
-    if stage in BY_SECTION:
-        return [f"z{z}" for z in space.present]
-    from dcan.steps.drift import pairs  # brings the compiled kernels
+def _sections(space: Glance, stage: str) -> list[str] | None:
+    try:
+        if stage in BY_SECTION:
+            return [f"z{z}" for z in space.present]
+        from dcan.steps.drift import pairs  # brings the compiled kernels
 
-    return [pair.key for pair in pairs(space)]
+        return [pair.key for pair in pairs(space)]
+    except DcanError:
+        return None
 
 
 def _fingerprint(space: Glance, stage: str) -> str | None:

@@ -94,7 +94,7 @@ class Workspace:
         declared = frozenset(self.config.volume.missing)
         if self.config.volume.mask is None:
             return declared
-        return declared.union(self.probe["sources"]["mask"]["empty"])
+        return declared.union(self.found_of("mask")["empty"])
 
     @cached_property
     def present(self) -> list[int]:
@@ -115,6 +115,16 @@ class Workspace:
     def chosen(self) -> dict[str, Any]:
         """The calibrated sigma, depth, w_f, t, and the values of linking."""
         return dict(self.receipt("calibrate").values["chosen"])
+
+    def found_of(self, role: str) -> dict[str, Any]:
+        """What the probe has found of a source: `mask`, `truth`, `membrane`.
+
+        Raises DcanError where the configuration has named it since.
+        """
+        found: dict[str, Any] | None = self.probe["sources"].get(role)
+        if found is None:
+            raise DcanError(f"the probe has not looked at the {role}: run snakemake")
+        return found
 
     def _sources(self, roles: tuple[str, ...]) -> dict[str, str]:
         found: dict[str, Any] = self.probe["sources"]

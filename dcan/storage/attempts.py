@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 from dcan.storage.objects import cannot_write
 
@@ -31,6 +32,10 @@ class Attempt:
     asked: int | None
     """MiB that Slurm was asked for; None: elsewhere, or not known."""
     ended: bool
+    work: float | None = None
+    """What it was asked to do, in whatever unit; None: not known."""
+    cpu: float | None = None
+    """Seconds of all cores, where it came to its end."""
 
 
 def _asked() -> int | None:
@@ -47,15 +52,22 @@ def _append(path: Path, line: dict[str, object]) -> None:
         raise cannot_write(path, error) from None
 
 
+def _cpu() -> float:
+    """Seconds of the cores that this process and those it waited for have had."""
+    spent = [getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in spent)
+
+
 @contextmanager
-def attempt(path: Path) -> Iterator[None]:
+def attempt(path: Path, work: float | None = None) -> Iterator[None]:
     """Record an attempt in `path`, which the body's process alone writes while it lasts.
 
-    Raises DcanError when the file system refuses.
+    `work`: what it is asked to do. Raises DcanError when the file system refuses.
     """
-    _append(path, {"began": time.time(), "asked": _asked()})
+    before = _cpu()
+    _append(path, {"began": time.time(), "asked": _asked(), "work": work})
     yield
-    _append(path, {"ended": time.time()})
+    _append(path, {"ended": time.time(), "cpu": round(_cpu() - before, 3)})
 
 
 def attempts(path: Path) -> list[Attempt]:
@@ -74,7 +86,12 @@ def attempts(path: Path) -> list[Attempt]:
             continue
         began, asked = read.get("began"), read.get("asked")
         if isinstance(began, float):
-            found.append(Attempt(began, asked if isinstance(asked, int) else None, ended=False))
+            asked = asked if isinstance(asked, int) else None
+            found.append(Attempt(began, asked, ended=False, work=_number(read.get("work"))))
         elif "ended" in read and found:
-            found[-1] = replace(found[-1], ended=True)
+            found[-1] = replace(found[-1], ended=True, cpu=_number(read.get("cpu")))
     return found
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -172,6 +172,56 @@ def test_a_job_that_found_half_of_its_work_done_is_no_measure(done: Path) -> Non
     assert Record.read(done).cpu["flood"] == pytest.approx(0.06), "that is of another job"
 
 
+def test_a_record_is_of_the_work_that_its_jobs_were_asked_for(done: Path) -> None:
+    space = Workspace.of(config(phantom={"shape": [10, 10000, 10000]}, output=str(done.parent)))
+    for stage, part in (("flood", "batch-0-of-2"), ("flood", "batch-1-of-2"), ("merge", "all")):
+        with working(space, stage, part):
+            pass
+    bench(done, "flood-0", 999, 50 + START)
+    bench(done, "flood-1", 999, 70 + START)
+    bench(done, "merge", 999, 80 + START)
+    before = Record.read(done).cpu
+    assert before == {"flood": pytest.approx(0.12), "merge": pytest.approx(0.08)}
+    changed = config(phantom={"shape": [10, 10000, 10000]}, blocks={"batches": 20})
+    write(changed, done / "config.yaml")
+    assert Record.read(done).cpu == before
+    with working(space, "flood", "batch-0-of-4"):
+        pass
+    assert Record.read(done).cpu["flood"] == pytest.approx(0.12 / 0.75), "a quarter and a half"
+
+
+def test_the_cores_of_a_short_job_are_those_that_it_counted_itself(
+    done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = Workspace.of(config(phantom={"shape": [10, 10000, 10000]}, output=str(done.parent)))
+    spent = iter([3.0, 53.0])
+    monkeypatch.setattr("dcan.storage.attempts._cpu", lambda: next(spent))
+    with working(space, "merge"):
+        pass
+    bench(done, "merge", 60, 1.2)
+    assert Record.read(done).cpu["merge"] == pytest.approx(0.05)
+
+
+def test_a_benchmark_that_can_not_be_read_tells_nothing(done: Path) -> None:
+    bench(done, "flood-0", 999, 50 + START)
+    (done / "benchmarks" / "flood-1.tsv").write_bytes(b"s\tcpu_time\n\xff\t9\n")
+    (done / "benchmarks" / "flood-2.tsv").symlink_to("nowhere")
+    assert Record.read(done).cpu["flood"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("set-threads: {flood: 0}", "set-threads gives flood 0: give 1 or more"),
+        ("- jobs", "no mapping of keys"),
+    ],
+)
+def test_a_profile_that_can_not_be_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "config.yaml").write_text(f"__use_yte__: true\n{text}" if ":" in text else text)
+    with pytest.raises(DcanError, match=words):
+        jobs_of(Setting(config(), TERA, 1, Profile.read(tmp_path)))
+
+
 def test_blocks_that_were_handed_out_are_not_measured_by_who_handed_them_out(done: Path) -> None:
     bench(done, "flood-0", 999, 50 + START)
     bench(done, "predict-0", 999, 50 + START)

@@ -212,6 +212,18 @@ def test_what_was_done_under_other_values_is_outdated(begun: Workspace) -> None:
     assert (states["survey"], states["ingest"]) == ("outdated", "stopped")
 
 
+def test_a_mask_that_the_probe_has_not_seen_makes_the_probe_outdated(begun: Workspace) -> None:
+    ingest.ingest(begun, Part(0, 1), 1)
+    changed = begun.config.model_dump(mode="json")
+    changed["volume"]["mask"] = changed["volume"]["source"]
+    masked = Workspace.of(type(begun.config).model_validate(changed))
+    states = {standing.stage: standing.state for standing in standings(masked, time.time())}
+    assert states["probe"] == "outdated"
+    assert states["merge"] == "waiting"
+    with pytest.raises(DcanError, match="the probe has not looked at the mask"):
+        _ = masked.missing
+
+
 def test_a_journal_says_when_a_block_was_recorded_and_what_it_took(begun: Workspace) -> None:
     def work(pack: Pack, box: object) -> Entry:
         time.sleep(0.02)

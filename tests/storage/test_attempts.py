@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,15 @@ def test_memory_is_what_slurm_was_asked_for(
 def test_a_file_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(DcanError, match="cannot write"), attempt(tmp_path):
         pytest.fail("it began")
+
+
+def test_an_attempt_keeps_its_work_and_the_time_of_the_cores(tmp_path: Path) -> None:
+    path = tmp_path / "all.attempts"
+    with attempt(path, 12.5):
+        assert (attempts(path)[0].work, attempts(path)[0].cpu) == (12.5, None)
+        until = time.process_time() + 0.3
+        while time.process_time() < until:
+            pass
+    (found,) = attempts(path)
+    assert found.work == 12.5
+    assert 0.25 < (found.cpu or 0) < 5

@@ -137,6 +137,11 @@ def test_every_rule_asks_for_memory_and_time() -> None:
     assert rules("        mem_mb=.*,") == rules("    shell:")
 
 
+def test_a_raised_version_of_a_stage_runs_its_rule_again() -> None:
+    stages = rules("    shell:") - {"seal"}  # of any stage, with the fingerprint of its batches
+    assert rules(r"        (values=parameters\(.*\)|version=.*),") == stages
+
+
 def test_requests_follow_the_prediction_and_the_attempt_up_to_what_the_site_has(
     tmp_path: Path,
 ) -> None:

@@ -110,6 +110,7 @@ rule pyramid:
         mem_mb=mem_mb("pyramid"),
         runtime=minutes("pyramid"),
     params:
+        values=parameters("pyramid"),
         after=pyramid_after,
     shell:
         "dcan pyramid -c {RESOLVED:q} --store {wildcards.store} --after {params.after:q}"

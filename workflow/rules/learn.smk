@@ -56,6 +56,7 @@ rule weights:
         mem_mb=mem_mb("weights"),
         runtime=minutes("weights"),
     params:
+        version=STAGES["train"].version,
         weights=str(CONFIG.model.weights),
         hints=given_hints("model.weights"),
         onnx=str(CONFIG.model.onnx),
