@@ -51,6 +51,7 @@ SHIPPED: dict[str, tuple[float, str]] = {
             "pyramid_neurites": 0.013,
         }.items()
     },
+    "probe": (0.003, "docs/log.md, 2026-11-28: a run of 17 Gvoxel"),
     "train": (11.0, "docs/log.md, 2026-11-22: 0.36 s a step of two cores at width 16"),
     "predict": (9.2, NETWORK_LOG),
 }
@@ -83,6 +84,9 @@ def amount(stage: str, config: Config, shape: Triple) -> float:
     if stage not in SHIPPED or stage == "train":
         return 0.0
     voxels = prod(shape) / 1e6
+    if stage == "probe":  # every byte is hashed, that of a phantom is not there
+        sources = (config.volume.source, config.membrane and config.membrane.source)
+        return voxels * sum(source not in (None, "phantom") for source in sources)
     if stage == "predict" and config.membrane is None:
         seen = tiles_seen(config, shape) * config.prediction.views * config.training.members
         return voxels * seen * width

@@ -153,19 +153,26 @@ def window_side(config: Config) -> int:
 def step_bytes(stage: str, config: Config, load: Load, workers: int) -> int | None:
     """Peak bytes of a job of `stage` with `workers`; None for stages that hold next to nothing.
 
-    The labelled sections that training holds beside are not counted.
+    The labelled sections that training and calibration hold beside are not counted.
     """
     if stage in BLOCKS:
         return PROCESS + KERNELS + workers * BLOCKS[stage](load)
     if stage == "link":
         return PROCESS + KERNELS + _link(load)
+    held = _beside_network(stage, config, load, workers)
+    return None if held is None else PROCESS + KERNELS + NETWORK + held
+
+
+def _beside_network(stage: str, config: Config, load: Load, workers: int) -> int | None:
+    """Bytes of a stage with the network, beside what it takes to have one."""
     if stage == "train" and trains(config):
-        return PROCESS + KERNELS + NETWORK + training_bytes(config)
+        return training_bytes(config)
+    if stage == "predict" and config.membrane:
+        return workers * 8 * load.block
+    if stage in ("resolve", "calibrate") and not config.membrane:
+        return window_bytes(config)
     if stage == "predict":
-        if config.membrane:
-            return PROCESS + KERNELS + NETWORK + workers * 8 * load.block
         blocks = max(2, workers)  # one is read while the other is written
         waiting = (AHEAD + blocks) * 4 * window_side(config) ** 2
-        network = NETWORK + window_bytes(config)
-        return PROCESS + KERNELS + network + waiting + blocks * 3 * load.block
+        return window_bytes(config) + waiting + blocks * 3 * load.block
     return None

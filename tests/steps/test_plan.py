@@ -188,6 +188,9 @@ def test_a_record_is_of_the_work_that_its_jobs_were_asked_for(done: Path) -> Non
     with working(space, "flood", "batch-0-of-4"):
         pass
     assert Record.read(done).cpu["flood"] == pytest.approx(0.12 / 0.75), "a quarter and a half"
+    with working(space, "flood", "batch-0-of-2"):
+        pass
+    assert Record.read(done).cpu == before, "the last one counts"
 
 
 def test_the_cores_of_a_short_job_are_those_that_it_counted_itself(

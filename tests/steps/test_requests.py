@@ -57,6 +57,23 @@ def test_a_larger_training_is_given_more() -> None:
     assert large == AROUND + SECTIONS + (job.memory or 0), "its sections are beside it"
 
 
+def test_a_calibration_holds_a_window_of_the_network_too() -> None:
+    wide = {"model": {"weights": "w", "width": 128}, "prediction": {"tile": 2048, "halo": 64}}
+    small, large = of().mib("calibrate", 2), of(**wide).mib("calibrate", 2)
+    assert small == AROUND + LABELLED
+    assert large > AROUND + SECTIONS + 16 * 2176**2 * 128 // 2**20 > small
+
+
+def test_a_probe_reads_every_byte_of_what_is_given() -> None:
+    volume = {"name": "a", "source": "em.tif", "voxel_size": [50, 4, 4], "shape": TERA}
+    given = {"volume": volume, "phantom": None}
+    alone = of(**given).minutes("probe", 1)
+    mapped = of(**given, membrane={"source": "map.tif"}, model={}).minutes("probe", 1)
+    assert mapped - LEAST == pytest.approx(2 * (alone - LEAST), abs=1)
+    assert alone > LEAST + 60
+    assert of().minutes("probe", 1) == UNPREDICTED, "a phantom has none"
+
+
 def test_a_job_is_given_its_predicted_time_several_times_over() -> None:
     requests, setting = of(), Setting(config(), TERA, 1)
     for job in jobs_of(setting):
