@@ -13,6 +13,7 @@ from dcan.steps.costs import START
 from dcan.steps.jobs import Jobs, Setting, all_jobs, jobs_of
 from dcan.steps.memory import AROUND
 from dcan.steps.probe import check_cut, nearest_legal, unit
+from dcan.storage.sources.stacks import CACHE_BYTES
 from dcan.storage.volumes import CHUNK
 
 MOST = 500
@@ -59,6 +60,21 @@ def cut_of(setting: Setting) -> Cut:
 def _decoded(block: Triple, shape: Triple) -> int:
     """Pixels of a section that a block reads: its own, and whole chunks around it."""
     return prod(min(b + 2 * CHUNK, n) for b, n in zip(block[1:], shape[1:], strict=True))
+
+
+def decodings(setting: Setting) -> float:
+    """Times that ingest decodes each voxel of the source, on the average.
+
+    Pieces that blocks share are decoded once where those of a block stay in memory.
+    """
+    block, shape = setting.config.blocks.within(setting.shape), setting.shape
+    spans = [  # along each axis, of every block: whole pieces around it
+        [min(-(-min(at + b, n) // p) * p, n) - at // p * p for at in range(0, n, b)]
+        for b, n, p in zip(block, shape, setting.piece, strict=True)
+    ]
+    if setting.itemsize * prod(map(max, spans)) <= CACHE_BYTES:
+        return 1.0
+    return prod(map(sum, spans)) / prod(shape)
 
 
 def hours(every: list[Jobs]) -> tuple[float, float]:

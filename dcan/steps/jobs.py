@@ -51,6 +51,8 @@ class Setting:
     record: Record | None = None
     resolved_on_gpu: bool | None = None
     """None: not resolved yet."""
+    piece: Triple = (1, 1, 1)
+    """Voxels of the source that are decoded at once."""
 
     @property
     def blocks(self) -> int:
@@ -92,7 +94,7 @@ def job_of(setting: Setting, stage: str, threads: int | None = None) -> Jobs:
     # the largest batch: blocks are dealt out one by one
     largest = -(-setting.blocks // count) if batched else 0
     share = largest / setting.blocks if batched else 1 / count
-    held = step_bytes(stage.partition("_")[0], config, _load(setting), threads)
+    held = step_bytes(stage.partition("_")[0], config, load_of(setting), threads)
     return Jobs(
         stage,
         count,
@@ -106,8 +108,9 @@ def job_of(setting: Setting, stage: str, threads: int | None = None) -> Jobs:
     )
 
 
-def _load(setting: Setting) -> Load:
-    return Load.of(setting.config, setting.shape, setting.itemsize)
+def load_of(setting: Setting) -> Load:
+    """What the jobs of a volume hold."""
+    return Load.of(setting.config, setting.shape, setting.itemsize, setting.piece)
 
 
 def _threads(setting: Setting, stage: str) -> int:

@@ -13,6 +13,7 @@ from math import ceil, prod
 from dcan.config import Config, trains
 from dcan.engine.feeding import AHEAD
 from dcan.geometry import Triple
+from dcan.storage.sources.stacks import CACHE_BYTES
 
 MIB = 1 << 20
 PROCESS = 130 * MIB
@@ -53,10 +54,15 @@ class Load:
     """Bytes of a voxel of the EM."""
     shifts: int
     """Shifts between two sections that are compared, on means of 2 x 2 pixels."""
+    piece: int
+    """Bytes of the source that are decoded at once."""
 
     @classmethod
-    def of(cls, config: Config, shape: Triple, itemsize: int) -> Load:
-        """The load of a volume of `shape`; a sigma that is still open counts as 4 pixels."""
+    def of(cls, config: Config, shape: Triple, itemsize: int, piece: Triple = (1, 1, 1)) -> Load:
+        """The load of a volume of `shape`; a sigma that is still open counts as 4 pixels.
+
+        `piece`: voxels of the source that are decoded at once.
+        """
         depth, height, width = config.blocks.within(shape)
         shard = [min(s, n) for s, n in zip(config.storage.shard, shape, strict=True)]
         sigma = config.segmentation.sigma
@@ -66,11 +72,17 @@ class Load:
         return cls(
             depth * height * width, seen, height * width, prod(shard), prod(shape[1:]),
             prod(shape), itemsize, (config.linking.drift + 1) ** 2,
+            itemsize * prod(min(p, n) for p, n in zip(piece, shape, strict=True)),
         )  # fmt: skip
 
 
 def _ingest(load: Load) -> int:
-    return load.block * (2 * load.itemsize + 1)
+    return load.block * (2 * load.itemsize + 1) + 2 * load.piece
+
+
+def _kept(load: Load) -> int:
+    """What a source keeps of the pieces that it has decoded."""
+    return max(CACHE_BYTES, load.piece) if load.piece > load.itemsize else 0
 
 
 def _flood(load: Load) -> int:
@@ -156,7 +168,8 @@ def step_bytes(stage: str, config: Config, load: Load, workers: int) -> int | No
     The labelled sections that training and calibration hold beside are not counted.
     """
     if stage in BLOCKS:
-        return PROCESS + KERNELS + workers * BLOCKS[stage](load)
+        kept = _kept(load) if stage == "ingest" else 0
+        return PROCESS + KERNELS + kept + workers * BLOCKS[stage](load)
     if stage == "link":
         return PROCESS + KERNELS + _link(load)
     held = _beside_network(stage, config, load, workers)

@@ -15,19 +15,22 @@ from dcan.config import planned, schema
 from dcan.geometry import Grid
 from dcan.report.wording import duration
 from dcan.steps.costs import Record, measured, resolved_on_gpu, tiles_seen
-from dcan.steps.cuts import alternatives, check_memory, hours
-from dcan.steps.jobs import Jobs, Setting, all_jobs, jobs_of
-from dcan.steps.memory import Load, step_bytes
+from dcan.steps.cuts import alternatives, check_memory, decodings, hours
+from dcan.steps.jobs import Jobs, Setting, all_jobs, jobs_of, load_of
+from dcan.steps.memory import step_bytes
 from dcan.steps.probe import STORES, check_cut, check_declared
 from dcan.steps.profile import Profile
 from dcan.steps.sources import opened
 from dcan.steps.workspace import Workspace
 from dcan.storage.pyramids import level_shapes
+from dcan.storage.sources import decoded
 
 TABLES = 1.1
 """Bytes of tables for a voxel: docs/log.md, what the stages cost."""
 NODE = 256 * 2**10
 """MiB of memory that the nodes of many clusters have; few have more."""
+TWICE = 2.0
+"""Times that a source is decoded, from which on the plan says so."""
 FILES_OF_A_JOB = 5
 """Log, benchmark, journal, tables, receipt."""
 
@@ -53,6 +56,7 @@ def setting_of(space: Workspace, profile: str | None, record: str | None) -> Set
         Profile.read(Path(profile)) if profile else None,
         Record.read(Path(record)) if record else measured(space.root),
         resolved_on_gpu(space.root),
+        decoded(source),
     )
     check_memory(setting)
     return setting
@@ -108,7 +112,7 @@ def _files(setting: Setting) -> int:
 def _memory(setting: Setting) -> dict[str, list[int]]:
     """Predicted peak bytes of a job of each stage, with one worker and with two."""
     config = setting.config
-    load = Load.of(config, setting.shape, setting.itemsize)
+    load = load_of(setting)
     found = {}
     for stage in planned(config):
         one, two = (step_bytes(stage, config, load, workers) for workers in (1, 2))
@@ -133,6 +137,11 @@ def _remarks(setting: Setting, every: list[Jobs]) -> Iterator[str]:
                 "no shape is declared, so each stage is one job: set volume.shape to "
                 f"{list(setting.shape)}, and each has {derived}"
             )
+    if (times := decodings(setting)) >= TWICE:
+        yield (
+            f"ingest decodes the source {times:.0f} times over, since {list(setting.piece)} of it "
+            "are compressed in one piece: give wider blocks, or convert it to Zarr or tiles"
+        )
     for jobs in every:
         if jobs.memory is not None and jobs.memory > NODE:
             yield (

@@ -17,7 +17,7 @@ from dcan.steps.workspace import MEMBRANE_ABSENT, Workspace
 from dcan.storage.objects import Stored
 from dcan.storage.pyramids import level_shapes, multiscales
 from dcan.storage.receipts import Entry, digest
-from dcan.storage.sources import content, open_source
+from dcan.storage.sources import content, decoded, open_source
 from dcan.storage.volumes import array_metadata, group_metadata, put_metadata
 
 _log = logging.getLogger("dcan")
@@ -134,6 +134,7 @@ def probe(space: Workspace) -> None:
         values = {
             "shape": list(shape),
             "dtype": found["volume"]["dtype"],
+            "piece": list(decoded(opened(config, "volume"))),
             "sources": found,
         }
         vouch(space, "probe", space.fingerprint("probe"), values, identity=digest(list(shape)))

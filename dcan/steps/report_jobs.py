@@ -23,7 +23,9 @@ def jobs_done(space: Workspace) -> tuple[StageJobs, ...]:
     """The stages whose jobs Snakemake has benchmarked, in running order."""
     itemsize = np.dtype(space.probe["dtype"]).itemsize
     on_gpu = resolved_on_gpu(space.root)
-    setting = Setting(space.config, space.shape, itemsize, resolved_on_gpu=on_gpu)
+    setting = Setting(
+        space.config, space.shape, itemsize, resolved_on_gpu=on_gpu, piece=space.piece
+    )
     found = (_jobs(space, planned) for planned in jobs_of(setting))
     return tuple(jobs for jobs in found if jobs is not None)
 

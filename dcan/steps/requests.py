@@ -11,8 +11,8 @@ import numpy as np
 from dcan.errors import DcanError
 from dcan.geometry import Triple
 from dcan.steps.costs import Record, measured, resolved_on_gpu
-from dcan.steps.jobs import Setting, job_of
-from dcan.steps.memory import AROUND, MIB, Load, step_bytes
+from dcan.steps.jobs import Setting, job_of, load_of
+from dcan.steps.memory import AROUND, MIB, step_bytes
 from dcan.steps.workspace import Workspace
 
 UNKNOWN: Triple = (64, 8192, 8192)
@@ -44,9 +44,10 @@ class Requests:
         space = self.space
         try:
             shape, itemsize = space.shape, np.dtype(space.probe["dtype"]).itemsize
+            piece = space.piece
         except DcanError:
-            shape, itemsize = space.config.declared() or UNKNOWN, 1
-        return Setting(space.config, shape, itemsize, None, self._record, self._on_gpu)
+            shape, itemsize, piece = space.config.declared() or UNKNOWN, 1, (1, 1, 1)
+        return Setting(space.config, shape, itemsize, None, self._record, self._on_gpu, piece)
 
     @property
     def _record(self) -> Record | None:
@@ -74,8 +75,7 @@ class Requests:
         8192 x 8192.
         """
         given = self._setting
-        load = Load.of(given.config, given.shape, given.itemsize)
-        found = step_bytes(stage.partition("_")[0], given.config, load, workers)
+        found = step_bytes(stage.partition("_")[0], given.config, load_of(given), workers)
         predicted = TABLES if found is None else -(-found // MIB)
         return AROUND + (max(LABELLED, predicted + SECTIONS) if stage in OF_SECTIONS else predicted)
 

@@ -50,7 +50,8 @@ def seconds_left(space: Workspace, found: list[Standing]) -> float | None:
     if not at_work:
         return None
     record = measured(space.root)
-    setting = Setting(space.config, shape, itemsize, None, record, resolved_on_gpu(space.root))
+    on_gpu = resolved_on_gpu(space.root)
+    setting = Setting(space.config, shape, itemsize, None, record, on_gpu, space.piece)
     planned = {jobs.stage: jobs for jobs in jobs_of(setting)}
     return sum(_left(stage, planned[stage.stage], at_work) for stage in found)
 

@@ -79,6 +79,12 @@ class Workspace:
         return depth, height, width
 
     @property
+    def piece(self) -> Triple:
+        """The voxels of the volume's source that are decoded at once."""
+        depth, height, width = self.probe.get("piece", (1, 1, 1))
+        return depth, height, width
+
+    @property
     def grid(self) -> Grid:
         """The blocks of the volume."""
         return Grid(self.shape, self.config.blocks.within(self.shape))

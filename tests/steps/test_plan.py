@@ -18,7 +18,7 @@ from dcan.config.model import Config
 from dcan.errors import DcanError
 from dcan.steps import costs
 from dcan.steps.costs import SHIPPED, START, Record, amount, rate
-from dcan.steps.cuts import alternatives, check_memory, cut_of
+from dcan.steps.cuts import alternatives, check_memory, cut_of, decodings
 from dcan.steps.jobs import Jobs, Setting, all_jobs, jobs_of
 from dcan.steps.memory import AROUND
 from dcan.steps.plan import figures
@@ -348,6 +348,22 @@ def test_blocks_that_do_not_fit_are_refused_with_the_nearest_that_do(tmp_path: P
     link = profile(tmp_path, **{"set-resources": {"link": {"mem_mb": 5000}}})
     with pytest.raises(DcanError, match=r"^volume of shape .*link .* gives 5000: give mem_mb \d"):
         check_memory(Setting(made, TERA, 1, link))
+
+
+def test_a_source_that_is_compressed_by_sections_takes_more_and_is_remarked() -> None:
+    plain = Setting(config(blocks={"shape": [16, 2048, 2048]}), TERA, 1)
+    whole = replace(plain, piece=(1, 20000, 20000))
+    strips = replace(plain, piece=(1, 1, 20000))
+    assert decodings(plain) == 1
+    assert decodings(whole) == pytest.approx(100)
+    assert decodings(strips) == pytest.approx(10)
+    assert decodings(replace(whole, shape=(2500, 4000, 4000))) == 1, "they stay in memory"
+    held = [of(each, "ingest").memory or 0 for each in (plain, strips, whole)]
+    assert held[1] - held[0] == pytest.approx(256, abs=2)
+    assert held[2] - held[0] == pytest.approx(5 * 20000**2 / 2**20, abs=2), "two of each worker"
+    said = [r for each in (plain, whole) for r in figures(each)["remarks"] if "decodes" in r]
+    (line,) = said
+    assert line.startswith("ingest decodes the source 100 times over")
 
 
 def test_remarks_name_what_could_be_better(tmp_path: Path) -> None:

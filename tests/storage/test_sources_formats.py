@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dcan.geometry import Box
-from dcan.storage.sources import Source, SourceSpec, open_source
+from dcan.storage.sources import Source, SourceSpec, decoded, open_source
 from dcan.storage.sources.stacks import Pieces
 
 SHAPE = (12, 37, 45)
@@ -394,3 +394,22 @@ def test_the_shared_stacks_are_as_their_own_reader_has_them() -> None:
     path = folder / "isbi2012" / "train-volume.tif"
     source = open_source(SourceSpec(str(path)), "image")
     np.testing.assert_array_equal(source.read(Box.whole(source.shape)), tifffile.imread(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "piece"),
+    [
+        ("tiff plain", (1, 1)),
+        ("tiff deflate strips", (5, SHAPE[2])),
+        ("tiff zstd tiles", (16, 32)),
+        ("tiff page by page", SHAPE[1:]),
+        ("png glob, 16 bits", SHAPE[1:]),
+        ("zarr 3, sharded", None),
+    ],
+)
+def test_what_is_decoded_at_once_is_known(
+    tmp_path: Path, name: str, piece: tuple[int, int] | None
+) -> None:
+    spec, _ = WRITERS[name](tmp_path)
+    source = open_source(spec, "image")
+    assert decoded(source) == ((1, *piece) if piece else source.piece)

@@ -20,6 +20,11 @@ from dcan.storage.sources.tiff import tiff_sections
 from dcan.storage.sources.zarrs import open_zarr
 
 
+def decoded(source: Source) -> Triple:
+    """The voxels of an open source that are decoded at once, whatever of them is wanted."""
+    return source.decoded if isinstance(source, Stack) else source.piece
+
+
 def open_source(spec: SourceSpec, kind: Kind, cache: int = CACHE_BYTES) -> Source:
     """The volume that `spec` names; headers are read, no pixels.
 

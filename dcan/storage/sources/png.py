@@ -28,6 +28,11 @@ class PngSection:
     size: tuple[int, int]
     dtype: np.dtype[Any]
 
+    @property
+    def piece(self) -> tuple[int, int]:
+        """See `Section.piece`."""
+        return self.size
+
     def copy(self, window: Box, out: NDArray[Any], pieces: Pieces) -> None:
         """See `Section.copy`."""
         out[...] = pieces.fetch(self, self._decode)[window.slices]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -74,6 +75,11 @@ class Section(Protocol):
         """In native byte order."""
         ...
 
+    @property
+    def piece(self) -> tuple[int, int]:
+        """Rows, columns that are decoded at once; (1, 1) of what is not compressed."""
+        ...
+
     def copy(self, window: Box, out: NDArray[Any], pieces: Pieces) -> None:
         """Fill `out` with a window of one section, z being 0:1; raises anything on damage."""
         ...
@@ -112,6 +118,11 @@ class Stack:
     def piece(self) -> Triple:
         """A section; of a tiled one its tiles, which are kept for a while."""
         return 1, *self.sections[0].size
+
+    @property
+    def decoded(self) -> Triple:
+        """The most that is decoded at once: of a section in strips or tiles, one of them."""
+        return 1, *max((section.piece for section in self.sections), key=prod)
 
     def read(self, box: Box) -> NDArray[Any]:
         """See `Source.read`."""

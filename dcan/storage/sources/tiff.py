@@ -60,6 +60,11 @@ class MappedSection:
         """In native byte order."""
         return native(self.stored)
 
+    @property
+    def piece(self) -> tuple[int, int]:
+        """See `Section.piece`."""
+        return 1, 1
+
     def copy(self, window: Box, out: NDArray[Any], pieces: Pieces) -> None:
         """See `Section.copy`."""
         del pieces
@@ -76,6 +81,7 @@ class TiledSection:
     size: tuple[int, int]
     dtype: np.dtype[Any]
     directory: int
+    piece: tuple[int, int]
 
     def copy(self, window: Box, out: NDArray[Any], pieces: Pieces) -> None:
         """See `Section.copy`."""
@@ -165,7 +171,7 @@ def _section(path: Path, page: Any) -> Section:
         raise ValueError("truncated: strips or tiles lie behind the end of the file")
     check_piece(str(path), declared, sum(counts))
     check_piece(str(path), grid.step[1] * grid.step[2] * dtype.itemsize, max(counts))
-    return TiledSection(path, size, native(dtype), page.offset)
+    return TiledSection(path, size, native(dtype), page.offset, grid.step[1:])
 
 
 def _grid(page: Any) -> Grid:
