@@ -30,8 +30,8 @@ FLOODED = 15 + 3 * 6
 """Bytes of the tables for a basin: its minimum, level and pairs, and about three saddles."""
 WEIGHTS = 7_900_000
 """Weights of a network of width 64; they follow the square of the width."""
-SEGMENT = 500
-"""Pixels of a segment, on the average of a section, at least."""
+SEGMENT = 400
+"""Pixels of a segment, on the average of a section, at least: 454 of a phantom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def _drift(load: Load) -> int:
 
 
 def _link(load: Load) -> int:
-    return load.voxels // SEGMENT * 75
+    return load.voxels // SEGMENT * 60
 
 
 BLOCKS: dict[str, Callable[[Load], int]] = {
