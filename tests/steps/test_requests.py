@@ -6,10 +6,12 @@ from math import ceil
 from pathlib import Path
 
 import pytest
+import tifffile
 
 from dcan.config import write
 from dcan.steps.jobs import Setting, jobs_of
 from dcan.steps.memory import AROUND
+from dcan.steps.plan import setting_of
 from dcan.steps.probe import probe
 from dcan.steps.requests import (
     LABELLED,
@@ -72,6 +74,21 @@ def test_a_probe_reads_every_byte_of_what_is_given() -> None:
     assert mapped - LEAST == pytest.approx(2 * (alone - LEAST), abs=1)
     assert alone > LEAST + 60
     assert of().minutes("probe", 1) == UNPREDICTED, "a phantom has none"
+
+
+def test_a_source_that_is_compressed_by_sections_is_found_out(make: Make, tmp_path: Path) -> None:
+    space = make(noise(4, 64, 64), output=str(tmp_path))
+    grey = {"photometric": "minisblack", "compression": "zlib", "rowsperstrip": 64}
+    tifffile.imwrite(tmp_path / "em.tif", noise(4, 64, 64), **grey)
+    plain = space.config.model_dump(mode="json")
+    plain["volume"]["source"] = str(tmp_path / "em.tif")
+    stack = Workspace.of(type(space.config).model_validate(plain))
+    assert setting_of(space, None, None).piece == (1, 1, 1)
+    assert setting_of(stack, None, None).piece == (1, 64, 64)
+    probe(space)
+    before = Requests(Workspace.of(space.config)).mib("ingest", 1)
+    probe(stack)
+    assert Requests(Workspace.of(stack.config)).mib("ingest", 1) >= before + 256
 
 
 def test_a_job_is_given_its_predicted_time_several_times_over() -> None:
