@@ -69,6 +69,9 @@ DEFECTS = ("dark", "missing", "creases", "gaps")
 DISTURBANCES = (*OCCASIONAL[:3], "contrast", "brightness", *OCCASIONAL[3:], *DEFECTS)
 OFF = dataclasses.replace(DEFAULT, turns=False, **dict.fromkeys(DISTURBANCES, 0))
 
+AROUND = 8
+"""Pixels around a place that a cubic spline's value there depends on: the rest is below 1e-4."""
+
 _DRAWS = ("place", "turns", *DISTURBANCES)
 
 
@@ -127,15 +130,33 @@ def _place(
         return section.em[np.ix_(y, x)], section.target[np.ix_(y, x)]
     at, folded = warp.places(draws, crop, drawn)
     at += np.array(starts, np.float32)[:, None, None]
+    em = _resampled(section.em, at)
     # scipy's `reflect` is half-sample symmetric.
-    em = ndimage.map_coordinates(section.em, at, order=1, mode="reflect")
     target = ndimage.map_coordinates(section.target, at, order=0, mode="reflect")
     return (em, target) if folded is None else defects.crease(em, target, folded)
 
 
+def _resampled(em: Floats, at: Floats) -> Floats:
+    """The image at places (2, y, x), by cubic splines: linear ones blur it.
+
+    The splines are those of the part that is needed, so that time follows the crop.
+    """
+    first = np.floor(at.min((1, 2))).astype(np.int64) - AROUND
+    last = np.ceil(at.max((1, 2))).astype(np.int64) + AROUND + 1
+    y, x = (
+        reflect(np.arange(low, high), length)
+        for low, high, length in zip(first, last, em.shape, strict=True)
+    )
+    inside = at - first[:, None, None]
+    found: Floats = ndimage.map_coordinates(em[np.ix_(y, x)], inside, order=3, mode="reflect")
+    return found
+
+
 def _start(length: int, rng: Generator, crop: int) -> int:
+    """Up to half of a crop lies beyond an edge, so that what is along it is learned as often."""
     if length >= crop:
-        return int(rng.integers(length - crop + 1))
+        beyond = min(crop // 2, length - crop)
+        return int(rng.integers(-beyond, length - crop + beyond + 1))
     return -((crop - length) // 2)
 
 

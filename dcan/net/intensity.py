@@ -21,7 +21,7 @@ def change(em: Floats, draws: Mapping[str, Generator], drawn: Mapping[str, float
     if drawn["gamma"]:
         # On [-4, 4] deviations as on [0, 1]: beyond lies next to nothing of a section.
         unit = np.clip((em + 4) / 8, 0, 1).astype(np.float32)
-        em = unit ** np.float32(2 ** most("gamma")) * np.float32(8) - np.float32(4)
+        em = _as(unit ** np.float32(2 ** most("gamma")), em)
     if drawn["blur"]:
         em = ndimage.gaussian_filter(em, abs(most("blur")), mode="reflect")
     if drawn["contrast"] or drawn["brightness"]:
@@ -30,3 +30,14 @@ def change(em: Floats, draws: Mapping[str, Generator], drawn: Mapping[str, float
         level = np.float32(abs(most("noise")))
         em = em + draws["noise"].standard_normal(em.shape, np.float32) * level
     return np.ascontiguousarray(em, np.float32)
+
+
+def _as(changed: Floats, em: Floats) -> Floats:
+    """`changed` with the mean and deviation of `em`: a gamma bends, and does not brighten.
+
+    Sections are normalised by their own when they are predicted, whatever their gamma.
+    """
+    deviation = changed.std()
+    factor = em.std() / deviation if deviation else np.float32(0)
+    found: Floats = (changed - changed.mean()) * factor + em.mean()
+    return found
