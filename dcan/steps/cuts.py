@@ -10,8 +10,7 @@ from dcan.config.model import Blocks
 from dcan.errors import DcanError
 from dcan.geometry import Triple
 from dcan.steps.costs import START
-from dcan.steps.jobs import Jobs, Setting, all_jobs, jobs_of
-from dcan.steps.memory import AROUND
+from dcan.steps.jobs import AROUND, Jobs, Setting, all_jobs, jobs_of
 from dcan.steps.probe import check_cut, nearest_legal, unit
 from dcan.storage.sources.stacks import CACHE_BYTES
 from dcan.storage.volumes import CHUNK

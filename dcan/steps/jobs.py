@@ -15,6 +15,8 @@ THREADS = 2
 """Of a job of blocks or sections, as its rule has them."""
 ALONE = ("probe", "allocate", "truth", "resolve", "link", "evaluate", "report")
 """Stages whose rules have one thread."""
+AROUND = 300
+"""MiB of the two snakemakes around a job on a cluster, none of its own: 131 each, measured."""
 OF_THE_NETWORK = ("train", "resolve", "calibrate", "predict")
 """Stages whose jobs ask for a GPU."""
 

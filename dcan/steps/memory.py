@@ -22,8 +22,6 @@ KERNELS = 110 * MIB
 """Numba and the compiled kernels."""
 NETWORK = 480 * MIB
 """Torch, and what it takes to compile its modules where that was not done yet."""
-AROUND = 300
-"""MiB of the two snakemakes around a job on a cluster, none of its own: 131 each, measured."""
 BASIN = 50
 """Pixels of a basin, at least, in a smoothed map; 8 million of 20000 x 20000 pixels."""
 FLOODED = 15 + 3 * 6

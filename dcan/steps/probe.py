@@ -118,6 +118,7 @@ def probe(space: Workspace) -> None:
             found[role] = {
                 "shape": list(source.shape),
                 "dtype": str(source.dtype),
+                "piece": list(decoded(source)),
                 "content": content(place),
             }
         depth, height, width = found["volume"]["shape"]
@@ -134,7 +135,6 @@ def probe(space: Workspace) -> None:
         values = {
             "shape": list(shape),
             "dtype": found["volume"]["dtype"],
-            "piece": list(decoded(opened(config, "volume"))),
             "sources": found,
         }
         vouch(space, "probe", space.fingerprint("probe"), values, identity=digest(list(shape)))

@@ -11,8 +11,8 @@ import numpy as np
 from dcan.errors import DcanError
 from dcan.geometry import Triple
 from dcan.steps.costs import Record, measured, resolved_on_gpu
-from dcan.steps.jobs import Setting, job_of, load_of
-from dcan.steps.memory import AROUND, MIB, step_bytes
+from dcan.steps.jobs import AROUND, Setting, job_of, load_of
+from dcan.steps.memory import MIB, step_bytes
 from dcan.steps.workspace import Workspace
 
 UNKNOWN: Triple = (64, 8192, 8192)

@@ -81,7 +81,7 @@ class Workspace:
     @property
     def piece(self) -> Triple:
         """The voxels of the volume's source that are decoded at once."""
-        depth, height, width = self.probe.get("piece", (1, 1, 1))
+        depth, height, width = self.found_of("volume").get("piece", (1, 1, 1))
         return depth, height, width
 
     @property

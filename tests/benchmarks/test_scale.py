@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,25 @@ def test_its_sources_repeat_one_tile_and_take_the_space_of_one(
         scale.prepared(tmp_path / "run", SHAPE, not stubbed)
     with pytest.raises(SystemExit, match="holds a run of"):
         scale.prepared(tmp_path / "run", (16, 1024, 1024), stubbed)
+
+
+def test_a_file_that_can_have_no_more_names_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def few(source: Path, name: Path) -> None:
+        if source.stat().st_nlink >= 3:
+            raise OSError(errno.EMLINK, "Too many links")
+        link(source, name)
+
+    monkeypatch.setattr(os, "link", few)
+    tile = np.arange(np.prod(scale.TILE), dtype=np.uint8).reshape(scale.TILE)
+    scale.laid_out(tmp_path / "em.zarr", tile, (32, 2048, 2048))
+    chunks = [file for file in (tmp_path / "em.zarr" / "c").rglob("*") if file.is_file()]
+    assert len(chunks) == 8
+    assert len({file.stat().st_ino for file in chunks}) == 3
+    assert len({file.read_bytes() for file in chunks}) == 1
 
 
 def test_what_can_not_be_laid_out_is_refused(tmp_path: Path) -> None:

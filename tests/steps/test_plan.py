@@ -19,8 +19,7 @@ from dcan.errors import DcanError
 from dcan.steps import costs
 from dcan.steps.costs import SHIPPED, START, Record, amount, rate
 from dcan.steps.cuts import alternatives, check_memory, cut_of, decodings
-from dcan.steps.jobs import Jobs, Setting, all_jobs, jobs_of
-from dcan.steps.memory import AROUND
+from dcan.steps.jobs import AROUND, Jobs, Setting, all_jobs, jobs_of
 from dcan.steps.plan import figures
 from dcan.steps.probe import check_cut, probe
 from dcan.steps.profile import Profile

@@ -9,8 +9,7 @@ import pytest
 import tifffile
 
 from dcan.config import write
-from dcan.steps.jobs import Setting, jobs_of
-from dcan.steps.memory import AROUND
+from dcan.steps.jobs import AROUND, Setting, jobs_of
 from dcan.steps.plan import setting_of
 from dcan.steps.probe import probe
 from dcan.steps.requests import (
