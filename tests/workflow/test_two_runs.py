@@ -51,12 +51,17 @@ def test_a_run_is_alone_from_its_first_job_to_its_last(project: Project) -> None
     with ThreadPoolExecutor(1) as pool:
         slow = {"DCAN_FAILPOINT": "ingest:1:0.2"}
         first = pool.submit(project.snakemake, INGEST, env=slow)
-        while not list(ingest.glob("*.claim")):
+        while not (claims := list(ingest.glob("*.claim"))):
             assert not first.done(), first.result().stderr
             time.sleep(0.1)
         holder = json.loads(run.read_text())["pid"]
-        second = project.snakemake(INGEST)
-        assert not first.done()
+        job = psutil.Process(json.loads(claims[0].read_text())["pid"])
+        job.suspend()  # the first run lasts as long as the second takes to be refused
+        try:
+            second = project.snakemake(INGEST)
+            assert not first.done()
+        finally:
+            job.resume()
     assert second.returncode == 1
     assert f"worked on by process {holder} on" in second.stderr
     assert first.result().returncode == 0
