@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -160,8 +162,25 @@ class Project:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The tiny phantom, run once from end to end without disturbance."""
-    project = Project(tmp_path_factory.mktemp("tiny"))
+    """The tiny phantom, run once from end to end without disturbance.
+
+    Of tests that run at once in several processes, the first to ask runs it; each has a copy.
+    """
+    own = tmp_path_factory.mktemp("tiny")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return _whole(own)
+    shared = tmp_path_factory.getbasetemp().parent / "tiny"
+    with Path(f"{shared}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            _whole(own)
+            own.rename(shared)
+    shutil.copytree(shared, own, dirs_exist_ok=True)
+    return Project(own)
+
+
+def _whole(folder: Path) -> Project:
+    project = Project(folder)
     done = project.snakemake()
     assert done.returncode == 0, done.stdout + done.stderr
     return project
