@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dcan.errors import DcanError
 from dcan.ops.link_search import DEFAULT
 from dcan.steps.calibrate_links import plain
-from dcan.steps.starting import shipped
+from dcan.steps.starting import named_path
 from dcan.steps.truth import refuse_evaluated
 from dcan.steps.workspace import Workspace
 
@@ -56,7 +56,8 @@ def borrowed_calibration(space: Workspace, named: str) -> Borrowed:
 
     `named`: a calibration.json, a folder that holds one, or the name of one in `models/`.
 
-    Raises DcanError: there is none, or it was chosen on an evaluated section.
+    Raises DcanError: there is none, the name is that of a path and of one in `models/`, or it
+    was chosen on an evaluated section.
     """
     file = _file(named)
     try:
@@ -76,7 +77,5 @@ def borrowed_calibration(space: Workspace, named: str) -> Borrowed:
 
 
 def _file(named: str) -> Path:
-    path, ready = Path(named), shipped(named, ".calibration.json")
-    if path.is_dir():
-        return path / "calibration.json"
-    return path if path.exists() or not ready.exists() else ready
+    path = named_path(named, "segmentation.calibration", ".calibration.json")
+    return path / "calibration.json" if path.is_dir() else path

@@ -24,22 +24,33 @@ class Hashed(Protocol):
 H = TypeVar("H", bound=Hashed)
 
 
-def shipped(named: str, ending: str) -> Path:
-    """Where a file of the network of that name would lie in `models/`."""
-    return Path(__file__).parents[2] / "models" / f"{named}{ending}"
+def named_path(named: str, key: str, ending: str) -> Path:
+    """The path that the value of a key names, or of the file of that name in `models/`.
+
+    Raises DcanError: it is the name of both.
+    """
+    path, ready = Path(named), Path(__file__).parents[2] / "models" / f"{named}{ending}"
+    if not ready.is_file():
+        return path
+    if path.exists() and "/" not in named:
+        raise DcanError(
+            f"{key} is {named!r}: that names a network in models/, and {path.absolute()} too: "
+            f"give ./{named} for what is here, or rename it"
+        )
+    return path if path.exists() else ready
 
 
 def checkpoints(named: str, key: str, ending: str = ".safetensors") -> list[Path]:
     """The files that the value of a key names: one, or those of a folder, member-10 after -9.
 
-    Raises DcanError: there is none.
+    Raises DcanError: there is none, or the name is that of a path and of one in `models/`.
     """
-    path = Path(named)
+    path = named_path(named, key, ending)
     if path.is_dir():
         found = (p for p in path.glob(f"*{ending}") if ".state." not in p.name)
         files = sorted(found, key=lambda p: (_counted(p.name), p.name))
     else:
-        files = [p for p in (path, shipped(named, ending)) if p.is_file()][:1]
+        files = [path] if path.is_file() else []
     if not files:
         raise DcanError(
             f"{key} is {named!r}: no checkpoint ({ending}), no folder of them and no name "

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from dcan.errors import DcanError
 from dcan.net.members import torch_members
 from dcan.net.model import Architecture
 from dcan.net.networks import layout
@@ -52,6 +53,24 @@ def test_the_calibration_beside_weights_is_of_sections_they_know(name: str, make
     chosen = calibration.values(("sigma", "depth", "w_f", "t"))
     card = (ROOT / "models" / f"{name}.md").read_text("utf-8")
     assert all(f"{key} {value:g}" in card for key, value in chosen.items())
+
+
+def test_a_name_that_is_also_a_path_here_is_refused(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = make(noise(2, 32, 32))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "isbi2012").mkdir()
+    both = r"is 'isbi2012': that names a network in models/, and /.*/isbi2012 too: give ./isbi2012"
+    with pytest.raises(DcanError, match=f"^model.weights {both}"):
+        checkpoints("isbi2012", "model.weights")
+    with pytest.raises(DcanError, match=f"^segmentation.calibration {both}"):
+        borrowed_calibration(space, "isbi2012")
+    (tmp_path / "isbi2012" / "member-0.safetensors").touch()
+    (found,) = checkpoints("./isbi2012", "model.weights")
+    assert found.absolute().parent == tmp_path / "isbi2012"
+    with pytest.raises(DcanError, match=r"'\./isbi2012': No such file"):
+        borrowed_calibration(space, "./isbi2012")
 
 
 def test_membranes_are_where_the_labels_have_them() -> None:
