@@ -58,9 +58,9 @@ def threads(workers: int) -> Iterator[Client]:
 def connected(scheduler: str) -> Client:
     """A client of the scheduler at an address, with TLS as Dask's configuration has it.
 
-    Raises DcanError when none answers there, when it has no workers, or when one of them has
-    another version than this process of Python, this package or a library: those that Dask
-    looks at, and those of KERNELS.
+    Raises DcanError when none answers there, when it has no workers, when it would wait for
+    them without end, or when one of them has another version than this process of Python, this
+    package or a library: those that Dask looks at, and those of KERNELS.
     """
     asked = f"engine.scheduler {scheduler}"
     instead = "or set engine.scheduler to null to use the job's own threads"
@@ -74,16 +74,27 @@ def connected(scheduler: str) -> Client:
         ) from None
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
-        differing = _differing(client)
+        wrong = _waiting(client) or _differing(client)
     except TimeoutError:
         client.close()
         raise DcanError(
             f"{asked}: it has no worker after {PATIENCE} s: start some, {instead}"
         ) from None
-    if differing:
+    if wrong:
         client.close()
-        raise DcanError(f"{asked}: {differing}: start it from the environment here, {instead}")
+        raise DcanError(f"{asked}: {wrong}, {instead}")
     return client
+
+
+def _waiting(client: Client) -> str:
+    """That the scheduler waits for good when its workers have ended; empty where it does not."""
+    if client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.no_workers_timeout):
+        return ""
+    return (
+        "it would wait without end for workers that ended: start it with "
+        "distributed.scheduler.no-workers-timeout in its Dask configuration, or with "
+        "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT=600s"
+    )
 
 
 def _differing(client: Client) -> str:
@@ -92,7 +103,8 @@ def _differing(client: Client) -> str:
     ours = found["client"]["packages"]
     return next(
         (
-            f"worker {address} has {name} {version}, this job has {ours[name]}"
+            f"worker {address} has {name} {version}, this job has {ours[name]}: start it from the "
+            "environment here"
             for address, worker in sorted(found["workers"].items())
             for name, version in worker["packages"].items()
             if version != ours[name]

@@ -286,13 +286,18 @@ def test_a_signal_ends_it_quickly(sent: signal.Signals) -> None:
 
 
 REMOTE = """
+import signal
 import sys
+import dask
 from distributed import LocalCluster
 if __name__ == "__main__":
+    patience = None if sys.argv[2] == "none" else sys.argv[2]
+    dask.config.set({"distributed.scheduler.no-workers-timeout": patience})
     with LocalCluster(
         n_workers=int(sys.argv[1]), threads_per_worker=1, dashboard_address="127.0.0.1:0",
         worker_dashboard_address="127.0.0.1:0", memory_limit=0,
     ) as cluster:
+        signal.signal(signal.SIGUSR1, lambda *_: cluster.scale(0))
         print(cluster.scheduler_address, flush=True)
         sys.stdin.readline()
 """
@@ -300,11 +305,15 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def remote(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[str, psutil.Process]]:
-    """A scheduler in another process, with as many workers as asked for; and that process."""
+    """A scheduler in another process, with as many workers as asked for; and that process.
+
+    After the number of workers comes how long it waits when there is none. SIGUSR1 ends them.
+    """
+    workers, patience = request.param
     script = tmp_path / "remote.py"
     script.write_text(REMOTE)
     process = subprocess.Popen(
-        [sys.executable, script, str(request.param)],
+        [sys.executable, script, str(workers), patience],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -321,7 +330,7 @@ def remote(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[str
         process.communicate()
 
 
-@pytest.mark.parametrize("remote", [2], indirect=True)
+@pytest.mark.parametrize("remote", [(2, "1 minute")], indirect=True)
 def test_a_scheduler_that_is_given_runs_the_items_until_it_ends(
     remote: tuple[str, psutil.Process],
 ) -> None:
@@ -342,12 +351,30 @@ def test_a_scheduler_that_is_given_runs_the_items_until_it_ends(
     assert time.monotonic() - began < 30
 
 
-@pytest.mark.parametrize("remote", [0], indirect=True)
+@pytest.mark.parametrize("remote", [(0, "1 minute")], indirect=True)
 def test_a_scheduler_without_workers_is_refused(
     remote: tuple[str, psutil.Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dcan.engine.cluster.PATIENCE", 1)
     with pytest.raises(DcanError, match=f"engine.scheduler {remote[0]}: it has no worker"):
+        list(run("fuse", abs, range(3), workers=1, scheduler=remote[0]))
+
+
+@pytest.mark.parametrize("remote", [(1, "1 s")], indirect=True)
+def test_blocks_fail_when_the_last_worker_ended(remote: tuple[str, psutil.Process]) -> None:
+    address, process = remote
+    results = run("fuse", time.sleep, [0, 300, 300], workers=1, scheduler=address)
+    next(results)
+    process.send_signal(signal.SIGUSR1)
+    with pytest.raises(DcanError, match="block 300"):
+        list(results)
+
+
+@pytest.mark.parametrize("remote", [(1, "none")], indirect=True)
+def test_a_scheduler_that_would_wait_for_workers_without_end_is_refused(
+    remote: tuple[str, psutil.Process],
+) -> None:
+    with pytest.raises(DcanError, match=f"engine.scheduler {remote[0]}: it would wait without end"):
         list(run("fuse", abs, range(3), workers=1, scheduler=remote[0]))
 
 
@@ -372,7 +399,7 @@ def test_a_scheduler_without_encryption_is_refused_where_dask_is_to_have_it() ->
         list(run("fuse", abs, range(3), workers=1, scheduler="tcp://127.0.0.1:9"))
 
 
-@pytest.mark.parametrize("remote", [1], indirect=True)
+@pytest.mark.parametrize("remote", [(1, "1 minute")], indirect=True)
 def test_a_worker_of_another_environment_is_refused(
     remote: tuple[str, psutil.Process], tmp_path: Path
 ) -> None:
