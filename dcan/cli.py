@@ -220,6 +220,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception as error:
+        # Snakemake keeps the log, and what else the job said scrolls away.
+        logging.getLogger("dcan").exception("dcan: error: %s: %s", type(error).__name__, error)
+        return 1
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 
 from dcan.cli import OPTIONS, VERBS, main
+from dcan.storage.logs import failures
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -39,6 +40,22 @@ def test_a_refusal_is_one_line_and_status_1(capsys: pytest.CaptureFixture[str]) 
 def stack(path: Path, values: np.ndarray) -> str:
     tifffile.imwrite(path, values, photometric="minisblack")
     return str(path)
+
+
+def test_a_defect_leaves_its_traceback_in_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(config: Path) -> None:
+        raise MemoryError("of a table")
+
+    monkeypatch.setattr("dcan.steps.resolve.resolve", broken)
+    monkeypatch.setattr("dcan.steps.workspace.Workspace.open", lambda path: path)
+    log = tmp_path / "logs" / "resolve.log"
+    assert main(["resolve", "-c", "volume.yaml", "--log", str(log)]) == 1
+    for text in (capsys.readouterr().err, log.read_text()):
+        assert "dcan: error: MemoryError: of a table" in text
+        assert text.endswith('raise MemoryError("of a table")\nMemoryError: of a table\n')
+    assert [failure.why for failure in failures(log)] == ["MemoryError: of a table"]
 
 
 def test_a_log_that_cannot_be_written_is_one_line(

@@ -232,7 +232,8 @@ def _failed(
     """The last failure of each block, or job, that nobody is trying again and that is not done."""
     since = {_log_of(stage, claim.part): claim.started for claim in alive}
     latest: dict[str, Failure] = {}
-    for log in of_stage(space.root / "logs", stage.replace("_", "-"), "log"):
+    jobs = (stage.replace("_", "-"), *(("weights",) if stage == "train" else ()))
+    for log in (log for name in jobs for log in of_stage(space.root / "logs", name, "log")):
         for failure in failures(log):
             if failure.at >= since.get(log.stem, 0.0) and not _done(failure.key, found):
                 latest[failure.key or log.stem] = failure

@@ -198,6 +198,14 @@ def test_a_job_that_refused_says_why(begun: Workspace) -> None:
     assert (tried.state, tried.failed) == ("working", ()), "it is being tried again"
 
 
+def test_weights_that_were_refused_are_a_failure_of_train(make: Make) -> None:
+    space = make(noise(2, 32, 32))
+    log = space.root / "logs" / "weights.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("2001-01-02 03:04:06,678 ERROR dcan: error: checkpoint a is damaged\n")
+    assert [failure.why for failure in of(space, "train").failed] == ["checkpoint a is damaged"]
+
+
 def test_what_was_done_under_other_values_is_outdated(begun: Workspace) -> None:
     ingest.ingest(begun, Part(0, 1), 1)
     seal(begun, "ingest")
