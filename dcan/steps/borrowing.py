@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dcan.errors import DcanError
 from dcan.ops.link_search import DEFAULT
 from dcan.steps.calibrate_links import plain
-from dcan.steps.starting import named_path
+from dcan.steps.sources import CALIBRATION, named_path
 from dcan.steps.truth import refuse_evaluated
 from dcan.steps.workspace import Workspace
 
@@ -77,5 +77,5 @@ def borrowed_calibration(space: Workspace, named: str) -> Borrowed:
 
 
 def _file(named: str) -> Path:
-    path = named_path(named, "segmentation.calibration", ".calibration.json")
+    path = named_path(named, "segmentation.calibration", CALIBRATION)
     return path / "calibration.json" if path.is_dir() else path

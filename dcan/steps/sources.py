@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from dcan.config import Config, Phantom, SourcePath
 from dcan.config.model import Source as SourceValue
+from dcan.config.values import NAME
 from dcan.errors import DcanError
 from dcan.storage.sources import Kind, Source, SourceSpec, hint, open_source
+
+CALIBRATION = ".calibration.json"
+"""How the calibration beside weights in `models/` ends."""
 
 
 def spec(value: SourceValue, phantom: Phantom | None, key: str) -> SourceSpec:
@@ -43,18 +48,44 @@ def hints(config: Config) -> dict[str, str]:
     return {role: hint(place) for role, place, _ in sources(config)}
 
 
+def named_path(named: str, key: str, ending: str) -> Path:
+    """The path that the value of a key names, or of the file of that name in `models/`.
+
+    Raises DcanError: it is the name of both, or the system refuses to look.
+    """
+    path, ready = Path(named), Path(__file__).parents[2] / "models" / f"{named}{ending}"
+    try:
+        here = path.exists()
+    except OSError as error:
+        raise DcanError(f"{key} is {named!r}: {error.strerror}: give another path") from None
+    if not re.fullmatch(NAME, named) or not ready.is_file():
+        return path
+    if here:
+        raise DcanError(
+            f"{key} is {named!r}: that names a network in models/, and {path.absolute()} too: "
+            f"give ./{named} for what is here, or rename it"
+        )
+    return ready
+
+
 def given_files(config: Config) -> dict[str, list[tuple[str, int, int]]]:
     """Name, size and time of the files of weights and calibrations that a configuration names.
 
-    Where one changes, the stages that take them look at the content again. A name in `models/`
-    has none: those files do not change under their name.
+    Where one changes, the stages that take them look at the content again.
+
+    Raises DcanError: see `named_path`.
     """
-    named = {
-        "model.weights": config.model.weights,
-        "training.start_from": config.training.start_from,
-        "segmentation.calibration": config.segmentation.calibration,
+    weights = ".onnx" if config.model.onnx else ".safetensors"
+    named = (
+        ("model.weights", config.model.weights, weights),
+        ("training.start_from", config.training.start_from, ".safetensors"),
+        ("segmentation.calibration", config.segmentation.calibration, CALIBRATION),
+    )
+    return {
+        key: list(_stated(named_path(value, key, ending)))
+        for key, value, ending in named
+        if value is not None
     }
-    return {key: list(_stated(Path(value))) for key, value in named.items() if value is not None}
 
 
 def _stated(path: Path) -> Iterator[tuple[str, int, int]]:

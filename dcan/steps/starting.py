@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from dcan.errors import DcanError
 from dcan.net.networks import layout
 from dcan.steps.recipes import architecture
+from dcan.steps.sources import named_path
 from dcan.steps.workspace import Workspace
 from dcan.storage.checkpoints import Weights, load_weights
 
@@ -22,22 +23,6 @@ class Hashed(Protocol):
 
 
 H = TypeVar("H", bound=Hashed)
-
-
-def named_path(named: str, key: str, ending: str) -> Path:
-    """The path that the value of a key names, or of the file of that name in `models/`.
-
-    Raises DcanError: it is the name of both.
-    """
-    path, ready = Path(named), Path(__file__).parents[2] / "models" / f"{named}{ending}"
-    if not ready.is_file():
-        return path
-    if path.exists() and "/" not in named:
-        raise DcanError(
-            f"{key} is {named!r}: that names a network in models/, and {path.absolute()} too: "
-            f"give ./{named} for what is here, or rename it"
-        )
-    return path if path.exists() else ready
 
 
 def checkpoints(named: str, key: str, ending: str = ".safetensors") -> list[Path]:

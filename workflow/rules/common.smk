@@ -190,7 +190,10 @@ def given_hints(*keys):
     """Cheap identities of weights and calibrations that are given, by key."""
     from dcan.steps.sources import given_files
 
-    found = given_files(CONFIG)
+    try:
+        found = given_files(CONFIG)
+    except DcanError as error:
+        refuse(error)
     return json.dumps({key: found.get(key) for key in keys})
 
 
