@@ -154,10 +154,7 @@ def _resampled(em: Floats, at: Floats) -> Floats:
 
 def _start(length: int, rng: Generator, crop: int) -> int:
     """Up to half of a crop lies beyond an edge, so that what is along it is learned as often."""
-    if length >= crop:
-        beyond = min(crop // 2, length - crop)
-        return int(rng.integers(-beyond, length - crop + beyond + 1))
-    return -((crop - length) // 2)
+    return int(rng.integers(-(crop // 2), length - crop // 2 + 1))
 
 
 def shown(
