@@ -63,6 +63,8 @@ class Training(Strict):
     """Of the weights, not of biases; null: the rule's."""
     auxiliary: StrictBool = True
     """Whether each head has a loss of its own, too."""
+    discount_start: Annotated[Number, Field(ge=0, le=100)] = 1.0
+    """What the heads' losses count at first, beside that of the fused map."""
     discount_periods: Annotated[StrictInt, Field(ge=1, le=100)] = 3
     """Parts of the training after each of which the heads' losses count a tenth."""
     discount_floor: Annotated[Number, Field(ge=0, le=1)] = 0.01

@@ -57,8 +57,9 @@ STAGES: dict[str, Stage] = {
         after=("truth",),
         keys=(
             *("training.steps", "training.seed", "training.rule", "training.learning_rate"),
-            *("training.weight_decay", "training.auxiliary", "training.discount_periods"),
-            *("training.discount_floor", "training.average", "training.precision"),
+            *("training.weight_decay", "training.auxiliary", "training.discount_start"),
+            *("training.discount_periods", "training.discount_floor"),
+            *("training.average", "training.precision"),
             *("training.crop", "training.batch", "training.threads", "training.validate_every"),
             *("model.kind", "model.width", "model.heads", "model.head", "model.inner"),
             *("model.deconvolution", "training.augmentation", "training.start_from"),

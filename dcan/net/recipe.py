@@ -35,6 +35,7 @@ class Recipe:
     learning_rate: float | None = None
     weight_decay: float | None = None
     auxiliary: bool = True
+    discount_start: float = 1.0
     discount_periods: int = 3
     discount_floor: float = 0.01
     deconvolution: Start = "bilinear"
@@ -67,4 +68,5 @@ class Recipe:
         """w_c, the weight of each head's own loss, in step `step` = 0 .. steps - 1."""
         if not self.auxiliary:
             return 0.0
-        return discount(step, self.steps, self.discount_periods, self.discount_floor)
+        given = self.discount_periods, self.discount_floor, self.discount_start
+        return discount(step, self.steps, *given)

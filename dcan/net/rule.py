@@ -75,15 +75,17 @@ def learning_rate(rule: Rule, step: int, steps: int) -> float:
     return rule.start * (1 + cos(pi * (step - warmup) / (steps - warmup))) / 2
 
 
-def discount(step: int, steps: int, periods: int = 3, floor: float = 0.01) -> float:
-    """w_c, the weight of each head's own loss: 1, divided by 10 as each period ends.
+def discount(
+    step: int, steps: int, periods: int = 3, floor: float = 0.01, start: float = 1.0
+) -> float:
+    """w_c, the weight of each head's own loss: `start`, divided by 10 as each period ends.
 
     Training is cut into `periods` equal parts; never below `floor`.
 
     >>> [discount(step, 9) for step in (0, 2, 3, 6)]
     [1.0, 1.0, 0.1, 0.01]
     """
-    return float(max(floor, 1 / 10 ** (step * periods // steps)))
+    return float(max(floor, start / 10 ** (step * periods // steps)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dcan.steps.workspace import Workspace
 
 PARTS = (
     *("steps", "crop", "batch", "rule", "learning_rate", "weight_decay", "auxiliary"),
-    *("discount_periods", "discount_floor", "average", "threads"),
+    *("discount_start", "discount_periods", "discount_floor", "average", "threads"),
     *("validate_every", "checkpoint_every"),
 )
 """Keys of `training` that a recipe has under the same name."""

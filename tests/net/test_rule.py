@@ -59,6 +59,7 @@ def test_nothing_labelled_is_no_loss_not_nan() -> None:
 def test_discount_falls_by_ten_each_third_to_its_floor() -> None:
     assert [discount(step, 6) for step in range(6)] == [1, 1, 0.1, 0.1, 0.01, 0.01]
     assert discount(99, 100, periods=5) == 0.01
+    assert [discount(step, 3, start=0.2) for step in range(3)] == pytest.approx([0.2, 0.02, 0.01])
     assert discount(99, 100, periods=5, floor=0.0) == pytest.approx(1e-4)
 
 

@@ -168,7 +168,8 @@ def test_the_configuration_decides_the_network_and_the_rule(make: Make) -> None:
     }
     rule = {
         **{"rule": "paper", "learning_rate": 0.5, "weight_decay": 0, "auxiliary": False},
-        **{"discount_periods": 4, "discount_floor": 0.5, "average": 0.25, "workers": 3, "seed": 7},
+        **{"discount_start": 2.0, "discount_periods": 4, "discount_floor": 0.5},
+        **{"average": 0.25, "workers": 3, "seed": 7},
     }
     space = make(noise(2, 16, 16), model=model, training=rule)
     found = recipe(space, 2, Machine("cpu", "bfloat16"))
@@ -176,7 +177,8 @@ def test_the_configuration_decides_the_network_and_the_rule(make: Make) -> None:
     assert (shape.width, shape.heads, shape.head, shape.inner) == (3, ("C1", "C3"), "convolve", 5)
     assert found.resolved().optimiser == "sgd"
     assert (found.resolved().start, found.resolved().decay) == (0.5, 0)
-    assert (found.auxiliary, found.discount_periods, found.discount_floor) == (False, 4, 0.5)
+    assert (found.auxiliary, found.discount_start) == (False, 2.0)
+    assert (found.discount_periods, found.discount_floor) == (4, 0.5)
     assert (found.average, found.precision, found.deconvolution) == (0.25, "bfloat16", "random")
     assert (found.seed, found.workers) == (9, 3)
     assert architecture(make(noise(2, 16, 16), model={"kind": "unet"})).kind == "unet"
