@@ -142,12 +142,16 @@ BLOCKS: dict[str, Callable[[Load], int]] = {
 
 
 def training_bytes(config: Config) -> int:
-    """Bytes that a step of training adds: weights with their gradients, moments and averages, and
-    what the layers keep for the gradient (U-Net 83 bytes in float32, DCAN 34 to 69: docs/log.md).
+    """Bytes that training adds, in a step or at a checkpoint, whichever takes more.
+
+    Always: the weights with their gradients, two moments, average and best, and all but gradients
+    and best once more in the last state. A step: what the layers keep for the gradient (U-Net 83
+    bytes in float32, DCAN 34 to 69: docs/log.md). A checkpoint: the next state, and its file.
     """
     given, width = config.training, config.model.width
     weights = WEIGHTS * width**2 // 64**2
-    return 20 * weights + 96 * given.batch * given.crop**2 * width
+    step, checkpoint = 96 * given.batch * given.crop**2 * width, 36 * weights
+    return 40 * weights + max(step, checkpoint)
 
 
 def window_bytes(config: Config) -> int:
