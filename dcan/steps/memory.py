@@ -183,7 +183,7 @@ def _beside_network(stage: str, config: Config, load: Load, workers: int) -> int
     if stage == "train" and trains(config):
         return training_bytes(config)
     if stage == "predict" and config.membrane:
-        return workers * 8 * load.block
+        return workers * (12 * load.block + 25 * load.core)  # of a map in float64, the widest
     if stage in ("resolve", "calibrate") and not config.membrane:
         return window_bytes(config)
     if stage == "predict":

@@ -53,7 +53,9 @@ def run(program: list[str], *arguments: str) -> str:
 def peaks(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
     folder = tmp_path_factory.mktemp("memory")
     small = (SHAPE[0], SHAPE[1] // 2, SHAPE[2] // 2)
-    np.save(folder / "map.npy", np.tile(phantom.membrane(small, 0, Box.whole(small)), (1, 2, 2)))
+    membrane = np.tile(phantom.membrane(small, 0, Box.whole(small)), (1, 2, 2))
+    np.save(folder / "map.npy", membrane)
+    np.save(folder / "wide.npy", membrane / 255)  # float64, which takes most
     values = {
         "volume": {
             "name": "memory",
@@ -61,7 +63,7 @@ def peaks(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
             "voxel_size": [50, 4, 4],
             "missing": list(phantom.missing_sections(small, 0)),
         },
-        "membrane": {"source": str(folder / "map.npy")},
+        "membrane": {"source": str(folder / "wide.npy")},
         "segmentation": {"sigma": 1.5, "depth": 8, "w_f": 0.7, "t": 0.3},
         "labels": {"grow": True},
         "blocks": {"shape": list(request.param)},
