@@ -52,10 +52,14 @@ SHIPPED: dict[str, tuple[float, str]] = {
         }.items()
     },
     "probe": (0.003, "docs/log.md, 2026-11-28: a run of 17 Gvoxel"),
+    "ingest_phantom": (0.22, "docs/log.md, 2026-11-29: computed as it is read"),
+    "copy_phantom": (0.22, "docs/log.md, 2026-11-29: computed as it is read"),
     "train": (11.0, "docs/log.md, 2026-11-22: 0.36 s a step of two cores at width 16"),
     "predict": (9.2, NETWORK_LOG),
 }
 """Seconds of a core for a unit of work, and where the figure comes from."""
+FIGURES = {"copy", "copy_phantom", "ingest_phantom"}
+"""Those that are of another name than their stage: see `figure`."""
 ON_GPU: dict[str, tuple[float, str]] = {
     "train": (0.063, f"three times that of prediction; {NOT_MEASURED}"),
     "predict": (0.021, NOT_MEASURED),
@@ -113,8 +117,13 @@ def asked_of(stage: str, what: str, config: Config, shape: Triple) -> float | No
 
 
 def figure(stage: str, config: Config) -> str:
-    """The name of the figure for a stage: copying a given map is not predicting one."""
-    return "copy" if stage == "predict" and config.membrane else stage
+    """The name of the figure for a stage.
+
+    Copying a given map is not predicting one, and a phantom is computed as it is read.
+    """
+    if stage == "predict" and config.membrane:
+        return "copy_phantom" if config.membrane.source == "phantom" else "copy"
+    return "ingest_phantom" if stage == "ingest" and config.volume.source == "phantom" else stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +151,7 @@ class Record:
         on_gpu = resolved_on_gpu(folder)
         cpu: dict[str, float] = {}
         gpu: dict[str, float] = {}
-        for stage in SHIPPED.keys() - {"copy"}:
+        for stage in SHIPPED.keys() - FIGURES:
             if config.engine.scheduler and figure(stage, config) not in ON_GPU:
                 continue  # the job handed its blocks out, and its own time is not theirs
             of_gpu = on_gpu and stage in ON_GPU

@@ -107,7 +107,15 @@ def test_work_of_the_network_is_what_it_sees() -> None:
     assert amount("predict", config(model=half), TERA) == pytest.approx(plain / 2)
     copied = config(membrane={"source": "phantom"}, model={})
     assert amount("predict", copied, TERA) == prod(TERA) / 1e6
-    assert rate("predict", copied, gpu=True, record=None).seconds == SHIPPED["copy"][0]  # type: ignore[union-attr]
+    for stage, given, name in (
+        ("predict", copied, "copy_phantom"),
+        ("predict", config(membrane={"source": "map.tif"}, model={}), "copy"),
+        ("ingest", copied, "ingest_phantom"),
+        ("ingest", config(volume={**copied.volume.model_dump(), "source": "em.tif"}), "ingest"),
+    ):
+        found = rate(stage, given, gpu=True, record=None)
+        assert found is not None
+        assert (found.seconds, found.gpu) == (SHIPPED[name][0], False)
     assert amount("train", config(), TERA) == 0, "weights are given"
     truth = {"source": "phantom", "kind": "neurites", "sections": "0:12"}
     trained = config(model={}, truth=truth, training={"steps": 10, "crop": 100 * 8, "batch": 3})
