@@ -159,9 +159,9 @@ class Record:
             share = amount(stage, config, shape) / job_count(stage, config)
             spent = [
                 (seconds, work)
-                for clock, cores, asked in _jobs(folder, stage)
+                for clock, cores, did in _jobs(folder, stage)
                 if (seconds := clock if of_gpu else cores) >= LEAST
-                and (work := share if asked is None else asked)
+                and (work := share if did is None else did)
             ]
             if spent:
                 of_all, work_of_all = map(sum, zip(*spent, strict=True))
@@ -205,17 +205,21 @@ def _numbers(row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
 
 
 def _jobs(folder: Path, stage: str) -> Iterator[tuple[float, float, float | None]]:
-    """Each job of a stage that did all of its work: seconds on the clock and of the cores after
-    its start, and the work that it was asked for then; None: not known.
+    """Each job of a stage: seconds on the clock and of the cores after its start, and the work
+    that it did then; None: not known.
+
+    One that went on where another had stopped is left out where it did not count what it did.
 
     Snakemake looks at the cores every 30 s, so what it saw of them is the least.
     """
     for name, row in benchmarks(folder, stage):
         tried = _attempts(folder, stage, name)
-        went_on = len(tried) > 1 and not tried[-2].ended
+        last = tried[-1] if tried else Attempt(0.0, None, ended=True)
+        went_on = len(tried) > 1 and not tried[-2].ended and last.share is None
         if "s" in row and "cpu_time" in row and not went_on:
-            counted, asked = (tried[-1].cpu, tried[-1].work) if tried else (None, None)
-            yield row["s"] - START, max(row["cpu_time"] - START, counted or 0.0), asked
+            share = 1.0 if last.share is None else last.share
+            done = None if last.work is None else last.work * share
+            yield row["s"] - START, max(row["cpu_time"] - START, last.cpu or 0.0), done
 
 
 def _attempts(folder: Path, stage: str, name: str) -> list[Attempt]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dcan.report.jobs import StageJobs
 from dcan.steps.costs import benchmarks, resolved_on_gpu
-from dcan.steps.jobs import Jobs, Setting, jobs_of
+from dcan.steps.jobs import OF_THE_NETWORK, Setting, job_of, stages
 from dcan.steps.memory import MIB
 from dcan.steps.workspace import Workspace
 from dcan.storage.attempts import ENDING, Attempt, attempts
@@ -26,12 +26,11 @@ def jobs_done(space: Workspace) -> tuple[StageJobs, ...]:
     setting = Setting(
         space.config, space.shape, itemsize, resolved_on_gpu=on_gpu, piece=space.piece
     )
-    found = (_jobs(space, planned) for planned in jobs_of(setting))
+    found = (_jobs(space, setting, stage) for stage in stages(setting.config))
     return tuple(jobs for jobs in found if jobs is not None)
 
 
-def _jobs(space: Workspace, planned: Jobs) -> StageJobs | None:
-    stage = planned.stage
+def _jobs(space: Workspace, setting: Setting, stage: str) -> StageJobs | None:
     rows = [row for _, row in benchmarks(space.root, stage) if "s" in row]
     if not rows:
         return None
@@ -39,6 +38,10 @@ def _jobs(space: Workspace, planned: Jobs) -> StageJobs | None:
     used = [row["max_rss"] for row in rows if "max_rss" in row]
     tried = _attempts(space, stage)
     asked = [part[-1].asked for part in tried if part and part[-1].asked is not None]
+    workers = [part[-1].workers for part in tried if part and part[-1].workers is not None]
+    # The network's threads are those of the configuration, whatever has its windows in hand.
+    threads = max(workers) if workers and stage not in OF_THE_NETWORK else None
+    planned = job_of(setting, stage, threads)
     return StageJobs(
         stage,
         len(rows),

@@ -18,7 +18,7 @@ from dcan.errors import DcanError
 from dcan.steps.costs import asked_of
 from dcan.steps.workspace import Part, Workspace
 from dcan.storage import failpoints
-from dcan.storage.attempts import ENDING, attempt
+from dcan.storage.attempts import ENDING, attempt, count
 from dcan.storage.claims import WAIT, claim
 from dcan.storage.objects import Stored, write_text
 from dcan.storage.receipts import Entry, Ledger, Receipt, digest
@@ -107,6 +107,7 @@ def do_units(
     if adoption is not None:
         done |= _adopted(ledger, [unit for unit in units if unit.key not in done], adoption)
     todo = [unit for unit in units if unit.key not in done]
+    count(len(units), len(todo), workers)
     skipped = 0
     if todo:
         progress = Progress(ledger.stage, len(todo))

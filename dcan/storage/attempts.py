@@ -36,6 +36,29 @@ class Attempt:
     """What it was asked to do, in whatever unit; None: not known."""
     cpu: float | None = None
     """Seconds of all cores, where it came to its end."""
+    share: float | None = None
+    """Of its work, what no earlier attempt had done; None: not known, or not at its end."""
+    workers: int | None = None
+    """Blocks or sections that it had in hand at once; None: not known."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the attempt of this process has counted; it works for one stage at a time."""
+
+    units: int = 0
+    todo: int = 0
+    workers: int | None = None
+
+
+_tally = _Tally()
+
+
+def count(units: int, todo: int, workers: int) -> None:
+    """Say of how many units, done by so many workers, some were still to be done."""
+    _tally.units += units
+    _tally.todo += todo
+    _tally.workers = workers
 
 
 def _asked() -> int | None:
@@ -64,10 +87,14 @@ def attempt(path: Path, work: float | None = None) -> Iterator[None]:
 
     `work`: what it is asked to do. Raises DcanError when the file system refuses.
     """
-    before = _cpu()
+    global _tally
+    before, _tally = _cpu(), _Tally()
     _append(path, {"began": time.time(), "asked": _asked(), "work": work})
     yield
-    _append(path, {"ended": time.time(), "cpu": round(_cpu() - before, 3)})
+    ended: dict[str, object] = {"ended": time.time(), "cpu": round(_cpu() - before, 3)}
+    if _tally.units:
+        ended |= {"share": _tally.todo / _tally.units, "workers": _tally.workers}
+    _append(path, ended)
 
 
 def attempts(path: Path) -> list[Attempt]:
@@ -89,7 +116,14 @@ def attempts(path: Path) -> list[Attempt]:
             asked = asked if isinstance(asked, int) else None
             found.append(Attempt(began, asked, ended=False, work=_number(read.get("work"))))
         elif "ended" in read and found:
-            found[-1] = replace(found[-1], ended=True, cpu=_number(read.get("cpu")))
+            workers = read.get("workers")
+            found[-1] = replace(
+                found[-1],
+                ended=True,
+                cpu=_number(read.get("cpu")),
+                share=_number(read.get("share")),
+                workers=workers if isinstance(workers, int) else None,
+            )
     return found
 
 

@@ -25,6 +25,7 @@ from dcan.steps.probe import check_cut, probe
 from dcan.steps.profile import Profile
 from dcan.steps.vouching import working
 from dcan.steps.workspace import Workspace
+from dcan.storage.attempts import count
 from tests.steps.conftest import Make, noise
 
 ROOT = Path(__file__).parents[2]
@@ -177,6 +178,22 @@ def test_a_job_that_found_half_of_its_work_done_is_no_measure(done: Path) -> Non
     with working(space, "flood", "batch-11-of-20"):
         pass
     assert Record.read(done).cpu["flood"] == pytest.approx(0.06), "that is of another job"
+
+
+def test_a_job_that_counted_what_it_did_is_measured_by_that(done: Path) -> None:
+    space = Workspace.of(config(output=str(done.parent)))
+    bench(done, "flood-0", 999, 50 + START)
+    bench(done, "flood-1", 999, 10 + START)
+    with working(space, "flood", "batch-0-of-2"):
+        pass
+    with pytest.raises(KeyError), working(space, "flood", "batch-1-of-2"):
+        raise KeyError
+    with working(space, "flood", "batch-1-of-2"):
+        count(10, 2, workers=1)  # the others were done before
+    assert Record.read(done).cpu["flood"] == pytest.approx(0.10)
+    with working(space, "flood", "batch-1-of-2"):
+        count(10, 0, workers=1)
+    assert Record.read(done).cpu["flood"] == pytest.approx(0.10), "it did nothing"
 
 
 def test_a_record_is_of_the_work_that_its_jobs_were_asked_for(done: Path) -> None:

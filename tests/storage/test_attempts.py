@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dcan.errors import DcanError
-from dcan.storage.attempts import attempt, attempts
+from dcan.storage.attempts import attempt, attempts, count
 
 
 def test_an_attempt_that_fails_is_kept_beside_the_one_that_makes_it_good(tmp_path: Path) -> None:
@@ -45,6 +45,18 @@ def test_memory_is_what_slurm_was_asked_for(
 def test_a_file_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(DcanError, match="cannot write"), attempt(tmp_path):
         pytest.fail("it began")
+
+
+def test_an_attempt_keeps_what_was_still_to_be_done_and_how_many_did_it(tmp_path: Path) -> None:
+    path = tmp_path / "all.attempts"
+    with attempt(path, 8.0):
+        count(6, 3, workers=4)
+        count(2, 1, workers=4)
+    with attempt(path, 8.0):
+        pass
+    one, two = attempts(path)
+    assert (one.share, one.workers) == (0.5, 4)
+    assert (two.share, two.workers) == (None, None), "it counted nothing"
 
 
 def test_an_attempt_keeps_its_work_and_the_time_of_the_cores(tmp_path: Path) -> None:
