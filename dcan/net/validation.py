@@ -22,7 +22,11 @@ from dcan.ops.calibration import SearchGrid, calibrate
 from dcan.ops.targets import objects
 
 GRID = SearchGrid(
-    sigma=(1.0, 2.0), depth=(4.0, 16.0, 48.0), w_f=(500,), t=(300, 400, 500), min_size=(25,)
+    sigma=(1.0, 2.0),
+    depth=(4.0, 16.0, 32.0, 64.0),
+    w_f=(500,),
+    t=(300, 400, 500, 600),
+    min_size=(25,),
 )
 """The choices of fusion that a checkpoint is judged by: few, around what calibration finds."""
 
