@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from dcan.steps.recipes import architecture
 from dcan.steps.sources import named_path
 from dcan.steps.workspace import Workspace
 from dcan.storage.checkpoints import Weights, load_weights
+
+_log = logging.getLogger("dcan")
 
 
 class Hashed(Protocol):
@@ -97,3 +100,13 @@ def starts(space: Workspace) -> list[Weights]:
 def start_of(found: Sequence[Weights], member: int) -> Weights | None:
     """Those of the weights that a member starts from; None where its own are drawn."""
     return found[member % len(found)] if found else None
+
+
+def tell_seen(kept_back: Sequence[str], start: Weights | None) -> None:
+    """Log that weights know sections, by hash, that a checkpoint is to be chosen by."""
+    if known := sum(sha256 in start.meta.sections for sha256 in kept_back) if start else 0:
+        _log.warning(
+            "train: training.start_from has learned %d of the %d validation sections: how good the "
+            "network is on them says little",
+            *(known, len(kept_back)),
+        )

@@ -18,7 +18,7 @@ from dcan.net.train import Material, Record, train
 from dcan.steps.devices import devices
 from dcan.steps.onnx import vouch_for_onnx
 from dcan.steps.recipes import Machine, architecture, recipe
-from dcan.steps.starting import checkpoints, start_of, starts, vouched
+from dcan.steps.starting import checkpoints, start_of, starts, tell_seen, vouched
 from dcan.steps.truth import Labelled, hashes, labelled
 from dcan.steps.versions import versions
 from dcan.steps.vouching import Progress, check_inputs, vouch, working
@@ -102,8 +102,9 @@ def _fit(
     progress = Progress(f"train member {member}", rule.steps)
     fold = fold_of(space, member)
     sections = [_section(s) for s in labelled(space, lambda other: other != fold)]
-    kept_back = [_section(s) for s in labelled(space, lambda other: other == fold)]
-    material, shape = Material(sections, kept_back), architecture(space)
+    kept_back = list(labelled(space, lambda other: other == fold))
+    tell_seen([s.sha256 for s in kept_back], start)
+    material, shape = Material(sections, [_section(s) for s in kept_back]), architecture(space)
     since = kept.state.step if kept.state else 0
     with (
         Events(space.root / "tensorboard" / f"member-{member}", since) as events,
@@ -177,6 +178,7 @@ def _write(space: Workspace, member: int, kept: _Kept, start: Weights | None) ->
         architecture=shape.plain(),
         recipe=recipe(space, member, kept.machine).plain(),
         step=state.best_step,
+        start=start.sha256 if start else None,
         validation_loss=state.best_loss,
         validation_rand_error=state.best_rand,
         sections=_learned(space, member, start),

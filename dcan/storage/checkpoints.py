@@ -53,7 +53,9 @@ class Meta(BaseModel):
     """Of the image: by section, to mean 0 and deviation 1."""
     recipe: dict[str, JsonValue]
     step: Annotated[int, Field(ge=0)]
-    """Optimiser steps behind these weights."""
+    """Optimiser steps of the training behind these weights."""
+    start: Sha256 | None = None
+    """The hash of the weights that it started from; None: drawn ones."""
     validation_loss: Annotated[float, Field(allow_inf_nan=False)] | None
     validation_rand_error: Annotated[float, Field(ge=0, le=1)] | None = None
     """Of the segments of the validation sections, which chose these weights."""

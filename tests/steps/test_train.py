@@ -24,6 +24,7 @@ from dcan.steps.report_training import training
 from dcan.steps.resolve import predictor, resolve
 from dcan.steps.starting import checkpoints
 from dcan.steps.train import train_member, weights
+from dcan.steps.truth import labelled as truth_sections
 from dcan.steps.watching import standings
 from dcan.steps.workspace import Workspace
 from dcan.storage.checkpoints import LARGEST_HEADER, Meta, load_weights, save_weights
@@ -296,6 +297,7 @@ def test_a_training_starts_from_given_weights_and_knows_their_sections(
     for name, tensor in kept.tensors.items():
         torch.testing.assert_close(tensor, loaded.tensors[name])
     assert kept.meta.sections == meta.sections
+    assert (kept.meta.start, loaded.meta.start) == (load_weights(ready, layout).sha256, None)
     weights(still)
     assert strange in still.learned
     # other weights under the same path are another training
@@ -324,6 +326,23 @@ def test_what_is_started_from_is_read_once(
     train_member(starting(first, ready, seed=5), 0)
     assert load_weights(ready, layout).meta == strange
     assert card(first).sections == loaded.meta.sections
+
+
+def test_validation_sections_that_the_start_knows_are_told(
+    labelled: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = labelled()
+    trained(first)
+    ready = Path(shutil.copy(first.root / "models" / "member-0.safetensors", tmp_path))
+    train_member(starting(first, ready, seed=5), 0)
+    told = "training.start_from has learned"
+    assert told not in caplog.text
+    loaded = load_weights(ready, layout)
+    kept_back = [s.sha256 for s in truth_sections(first, lambda fold: fold is not None)]
+    known = loaded.meta.model_copy(update={"sections": (*loaded.meta.sections, kept_back[0])})
+    save_weights(ready, loaded.tensors, known)
+    train_member(starting(first, ready, seed=5), 0)
+    assert f"{told} 1 of the {len(kept_back)} validation sections" in caplog.text
 
 
 @pytest.mark.parametrize("member", [-1, 2])
