@@ -13,6 +13,8 @@ from dcan.config.values import NAME
 from dcan.errors import DcanError
 from dcan.storage.sources import Kind, Source, SourceSpec, hint, open_source
 
+MODELS = Path(__file__).parents[2] / "models"
+"""Where the networks lie that a name stands for."""
 CALIBRATION = ".calibration.json"
 """How the calibration beside weights in `models/` ends."""
 
@@ -53,7 +55,7 @@ def named_path(named: str, key: str, ending: str) -> Path:
 
     Raises DcanError: it is the name of both, or the system refuses to look.
     """
-    path, ready = Path(named), Path(__file__).parents[2] / "models" / f"{named}{ending}"
+    path, ready = Path(named), MODELS / f"{named}{ending}"
     try:
         here = path.exists()
     except OSError as error:

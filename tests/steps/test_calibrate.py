@@ -14,7 +14,7 @@ from dcan.errors import DcanError
 from dcan.ops.joining import Neurites
 from dcan.ops.linking import NEVER, Linking
 from dcan.ops.sections import Fusion
-from dcan.steps import borrowing
+from dcan.steps import sources
 from dcan.steps.calibrate import calibrate
 from dcan.steps.calibrate_links import _stacks, linking_of, plain
 from dcan.steps.link import counts_of
@@ -64,7 +64,7 @@ def test_a_calibration_is_borrowed_by_its_name_in_models(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready = tmp_path / "ready.calibration.json"
-    monkeypatch.setattr(borrowing, "shipped", lambda named, ending: tmp_path / f"{named}{ending}")
+    monkeypatch.setattr(sources, "MODELS", tmp_path)
     ready.write_text(json.dumps({"chosen": VALUES}))
     named = {"segmentation": {"calibration": "ready"}}
     found = calibrated(make(noise(2, 32, 32), **named))
