@@ -28,6 +28,8 @@ FLOODED = 15 + 3 * 6
 """Bytes of the tables for a basin: its minimum, level and pairs, and about three saddles."""
 WEIGHTS = 7_900_000
 """Weights of a network of width 64; they follow the square of the width."""
+VALIDATED = 512 + 2 * 64
+"""Pixels along a window of a validation: `net.validation.TILE` and the network's halo."""
 SEGMENT = 400
 """Pixels of a segment, on the average of a section, at least: 454 of a phantom."""
 
@@ -146,11 +148,13 @@ def training_bytes(config: Config) -> int:
 
     Always: the weights with their gradients, two moments, average and best, and all but gradients
     and best once more in the last state. A step: what the layers keep for the gradient (U-Net 83
-    bytes in float32, DCAN 34 to 69: docs/log.md). A checkpoint: the next state, and its file.
+    bytes in float32, DCAN 34 to 69: docs/log.md). A checkpoint: the next state, and its file,
+    beside what the window of a validation has left in the heap.
     """
     given, width = config.training, config.model.width
     weights = WEIGHTS * width**2 // 64**2
-    step, checkpoint = 96 * given.batch * given.crop**2 * width, 36 * weights
+    step = 96 * given.batch * given.crop**2 * width
+    checkpoint = 36 * weights + 16 * VALIDATED**2 * width
     return 40 * weights + max(step, checkpoint)
 
 
