@@ -154,7 +154,7 @@ def training_bytes(config: Config) -> int:
     given, width = config.training, config.model.width
     weights = WEIGHTS * width**2 // 64**2
     step = 96 * given.batch * given.crop**2 * width
-    checkpoint = 36 * weights + 16 * VALIDATED**2 * width
+    checkpoint = 36 * weights + 24 * VALIDATED**2 * width
     return 40 * weights + max(step, checkpoint)
 
 
