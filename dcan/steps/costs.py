@@ -217,9 +217,7 @@ def _jobs(folder: Path, stage: str) -> Iterator[tuple[float, float, float | None
         last = tried[-1] if tried else Attempt(0.0, None, ended=True)
         went_on = len(tried) > 1 and not tried[-2].ended and last.share is None
         if "s" in row and "cpu_time" in row and not went_on:
-            share = 1.0 if last.share is None else last.share
-            done = None if last.work is None else last.work * share
-            yield row["s"] - START, max(row["cpu_time"] - START, last.cpu or 0.0), done
+            yield row["s"] - START, max(row["cpu_time"] - START, last.cpu or 0.0), last.done
 
 
 def _attempts(folder: Path, stage: str, name: str) -> list[Attempt]:

@@ -41,6 +41,11 @@ class Attempt:
     workers: int | None = None
     """Blocks or sections that it had in hand at once; None: not known."""
 
+    @property
+    def done(self) -> float | None:
+        """What it did of its work: all of it where it counted nothing; None: not known."""
+        return None if self.work is None else self.work * (1 if self.share is None else self.share)
+
 
 @dataclass(slots=True)
 class _Tally:

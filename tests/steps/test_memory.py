@@ -15,7 +15,7 @@ import yaml
 from dcan.config import load
 from dcan.geometry import Box
 from dcan.ops import phantom
-from dcan.steps.memory import BLOCKS, MIB, Load, step_bytes
+from dcan.steps.memory import BLOCKS, MIB, VALIDATED, Load, step_bytes
 
 SHAPE = (8, 1536, 1536)
 PEAK = """
@@ -138,6 +138,15 @@ def test_training_takes_no_more_than_predicted_nor_much_less(
     predicted = step_bytes("train", config, Load.of(config, (4, 256, 256), 1), 1)
     assert predicted
     assert 0.5 < int(held[1]) * 1024 / predicted <= 1, (held[0], predicted >> 10)
+
+
+def test_the_window_of_a_validation_is_as_large_as_it_is_planned() -> None:
+    from dcan.net.model import STRIDE, Architecture
+    from dcan.net.networks import reach
+    from dcan.net.validation import TILE
+
+    halos = [-(-reach(Architecture(kind=kind)) // STRIDE) * STRIDE for kind in ("dcan", "unet")]
+    assert TILE + 2 * max(halos) <= VALIDATED
 
 
 def test_memory_follows_the_block_and_not_the_volume() -> None:

@@ -54,7 +54,8 @@ def test_jobs_are_summed_and_the_slowest_block_is_named(space: Workspace) -> Non
     assert planned.seconds != job_of(setting, "ingest").seconds
     assert (jobs.jobs, jobs.seconds, jobs.longest, jobs.memory) == (2, 50, 30, 300 * MIB)
     assert jobs.planned == planned.seconds > START
-    assert jobs.memory_planned == planned.memory * MIB  # type: ignore[operator]
+    assert planned.memory is not None
+    assert jobs.memory_planned == planned.memory * MIB
     assert jobs.slowest[0] == ("4:8,32:64,0:32", 60.0)
     assert [seconds for _, seconds in jobs.slowest] == sorted(dict(jobs.slowest).values())[::-1]
     assert len(jobs.slowest) == 3

@@ -9,10 +9,9 @@ import pytest
 
 from dcan.config import Config
 from dcan.errors import DcanError
-from dcan.steps.sources import given_files, named_path
+from dcan.steps.sources import MODELS, given_files, named_path
 from tests.steps.conftest import Make, noise
 
-MODELS = Path(__file__).parents[2] / "models"
 KEY = "model.weights"
 
 
