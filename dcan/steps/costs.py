@@ -159,8 +159,8 @@ class Record:
             share = amount(stage, config, shape) / job_count(stage, config)
             spent = [
                 (seconds, work)
-                for clock, cores, did in _jobs(folder, stage)
-                if (seconds := clock if of_gpu else cores) >= LEAST
+                for gpus, cores, did in _jobs(folder, stage)
+                if (seconds := gpus if of_gpu else cores) >= LEAST
                 and (work := share if did is None else did)
             ]
             if spent:
@@ -205,8 +205,8 @@ def _numbers(row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
 
 
 def _jobs(folder: Path, stage: str) -> Iterator[tuple[float, float, float | None]]:
-    """Each job of a stage: seconds on the clock and of the cores after its start, and the work
-    that it did then; None: not known.
+    """Each job of a stage: seconds of GPUs and of cores after its start, and the work that it did
+    then; None: not known. One that has not counted its GPUs had one, all the time.
 
     One that went on where another had stopped is left out where it did not count what it did.
 
@@ -217,12 +217,18 @@ def _jobs(folder: Path, stage: str) -> Iterator[tuple[float, float, float | None
         last = tried[-1] if tried else Attempt(0.0, None, ended=True)
         went_on = len(tried) > 1 and not tried[-2].ended and last.share is None
         if "s" in row and "cpu_time" in row and not went_on:
-            yield row["s"] - START, max(row["cpu_time"] - START, last.cpu or 0.0), last.done
+            gpus = row["s"] - START if last.gpu is None else last.gpu
+            yield gpus, max(row["cpu_time"] - START, last.cpu or 0.0), last.done
+
+
+def part_of(stage: str, name: str) -> str:
+    """The number of a job's batch or member, by the name of its benchmark; empty: it has none."""
+    return name.removeprefix(stage.replace("_", "-")).removeprefix("-")
 
 
 def _attempts(folder: Path, stage: str, name: str) -> list[Attempt]:
     """The attempts of a job: in as many batches as when one was begun last."""
-    part = name.removeprefix(stage.replace("_", "-")).removeprefix("-")
+    part = part_of(stage, name)
     patterns = (f"batch-{part}-of-*", f"member-{part}") if part else ("all",)
     files = [p for each in patterns for p in (folder / "receipts" / stage).glob(each + ENDING)]
     found = (tried for tried in map(attempts, files) if tried)

@@ -77,9 +77,12 @@ def decodings(setting: Setting) -> float:
 
 
 def hours(every: list[Jobs]) -> tuple[float, float]:
-    """Core-hours, with the starts of the jobs, and GPU-hours."""
-    cores = sum(START * jobs.jobs + (0 if jobs.gpu else jobs.total) for jobs in every)
-    return cores / 3600, sum(jobs.total for jobs in every if jobs.gpu) / 3600
+    """Core-hours, with the starts of the jobs and the cores beside GPUs, and GPU-hours."""
+    cores = sum(
+        START * jobs.jobs + jobs.total * (jobs.threads / jobs.gpus if jobs.gpus else 1)
+        for jobs in every
+    )
+    return cores / 3600, sum(jobs.total for jobs in every if jobs.gpus) / 3600
 
 
 def recut(setting: Setting, shape: Triple, batches: int) -> Setting:
@@ -128,7 +131,8 @@ def check_memory(setting: Setting) -> None:
         raise DcanError(
             f"{given}: a job of {jobs.stage} with {jobs.threads} threads takes up to "
             f"{jobs.memory} MiB and {AROUND} of the snakemakes around it, the profile gives "
-            f"{short}: give {advice}mem_mb {(jobs.memory or 0) + AROUND}"
+            f"{short}: give {advice}mem_mb {(jobs.memory or 0) + AROUND} (in profiles/slurm that "
+            "is `largest`, as much as the largest node has)"
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from dcan.engine.leases import lease
 from dcan.net.device import visible
 from dcan.steps.workspace import Workspace
+from dcan.storage.attempts import holding
 
 SIMULATED = "DCAN_SIMULATED_GPUS"
 """As many devices are there by name, and the processor computes for them: for tests and drills."""
@@ -25,7 +26,8 @@ def devices(record: Mapping[str, Any], count: int) -> Iterator[list[str]]:
     `record`: what the stage was resolved for: `device`, and the `name` of its kind where it
     matters. `count`: GPUs that the job was given; 0 counts as 1. On a CPU there is one device
     and nothing to lease. What Slurm gave a job is leased like any other: names are those of
-    the hardware, and nobody else has them.
+    the hardware, and nobody else has them. The time that they are held for, without the wait, is
+    kept with the job's attempt.
 
     Raises DcanError: fewer GPUs can be seen than were given.
     """
@@ -35,7 +37,8 @@ def devices(record: Mapping[str, Any], count: int) -> Iterator[list[str]]:
         return
     with lease(list(found), max(1, count)) as held:
         _log.info("on %s", ", ".join(held))
-        yield [found[name] for name in held]
+        with holding(len(held)):
+            yield [found[name] for name in held]
 
 
 @contextmanager

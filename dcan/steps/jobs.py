@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 from dcan.config import FILLED_BY, Config, planned, trains
 from dcan.geometry import Grid, Triple
 from dcan.steps.costs import START, Record, amount, job_count, rate
 from dcan.steps.memory import MIB, Load, step_bytes
 from dcan.steps.profile import Profile
+from dcan.steps.workspace import Workspace
 
 THREADS = 2
 """Of a job of blocks or sections, as its rule has them."""
@@ -19,6 +21,8 @@ AROUND = 300
 """MiB of the two snakemakes around a job on a cluster, none of its own: 131 each, measured."""
 OF_THE_NETWORK = ("train", "resolve", "calibrate", "predict")
 """Stages whose jobs ask for a GPU."""
+SHARING = ("train", "predict")
+"""Those of them whose jobs share their work among several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +35,14 @@ class Jobs:
     blocks: int
     """Blocks of a job; 0: the stage is not dealt out."""
     threads: int
-    gpu: bool
+    gpus: int
+    """Of each; 0: they run on cores."""
     memory: int | None
     """MiB that it holds at most; None: next to nothing, or the labelled sections."""
     seconds: float
     """On the clock, its start counted."""
     total: float
-    """Seconds of all of them, of a core, or of a GPU where `gpu` is set."""
+    """Seconds of all of them, of a core, or of a GPU where they have some."""
     source: str
     """Where the time comes from; empty: only the start is counted."""
 
@@ -55,6 +60,22 @@ class Setting:
     """None: not resolved yet."""
     piece: Triple = (1, 1, 1)
     """Voxels of the source that are decoded at once."""
+    map_piece: int = 1
+    """Bytes of a given map that are decoded at once."""
+
+    @classmethod
+    def found(cls, space: Workspace, record: Record | None, on_gpu: bool | None) -> Setting:
+        """A volume as its probe has found it. Raises DcanError where there is no receipt of it."""
+        of_map = ["membrane"] if space.config.membrane else []
+        return cls(
+            space.config,
+            space.shape,
+            space.itemsize_of("volume"),
+            record=record,
+            resolved_on_gpu=on_gpu,
+            piece=space.piece_of("volume"),
+            map_piece=prod(space.itemsize_of(role) * prod(space.piece_of(role)) for role in of_map),
+        )
 
     @property
     def blocks(self) -> int:
@@ -89,8 +110,8 @@ def job_of(setting: Setting, stage: str, threads: int | None = None) -> Jobs:
     spec = planned(config).get(stage)
     batched = spec is not None and spec.batched
     count = job_count(stage, config)
-    threads, gpu = threads or _threads(setting, stage), _on_gpu(setting, stage)
-    found = rate(stage, config, gpu=gpu, record=setting.record)
+    threads, gpus = threads or _threads(setting, stage), _gpus(setting, stage)
+    found = rate(stage, config, gpu=gpus > 0, record=setting.record)
     work = amount(stage, config, setting.shape)
     total = work * found.seconds if found else 0.0
     # the largest batch: blocks are dealt out one by one
@@ -102,9 +123,9 @@ def job_of(setting: Setting, stage: str, threads: int | None = None) -> Jobs:
         count,
         largest,
         threads,
-        gpu,
+        gpus,
         None if held is None else -(-held // MIB),
-        START + total * share / (1 if gpu else threads),
+        START + total * share / (gpus or threads),
         total,
         found.source if found and work else "",
     )
@@ -112,7 +133,8 @@ def job_of(setting: Setting, stage: str, threads: int | None = None) -> Jobs:
 
 def load_of(setting: Setting) -> Load:
     """What the jobs of a volume hold."""
-    return Load.of(setting.config, setting.shape, setting.itemsize, setting.piece)
+    piece = setting.itemsize * prod(map(min, setting.piece, setting.shape))
+    return Load.of(setting.config, setting.shape, setting.itemsize, piece, setting.map_piece)
 
 
 def _threads(setting: Setting, stage: str) -> int:
@@ -128,8 +150,16 @@ def _threads(setting: Setting, stage: str) -> int:
     return own.get(stage, 1 if stage in ALONE else THREADS)
 
 
+def _gpus(setting: Setting, stage: str) -> int:
+    """The GPUs of a stage's jobs, of which training and prediction alone use more than one."""
+    if not _on_gpu(setting, stage):
+        return 0
+    given = setting.profile.given(stage, "gpu") if setting.profile else None
+    return given if given and stage in SHARING else 1
+
+
 def _on_gpu(setting: Setting, stage: str) -> bool:
-    """Whether a stage's jobs run on a GPU: as resolved, or as profile or configuration say."""
+    """Whether a stage's jobs run on GPUs: as resolved, or as profile or configuration say."""
     config = setting.config
     idle = config.membrane or (stage == "train" and not trains(config))
     if stage not in OF_THE_NETWORK or idle or config.prediction.device == "cpu":

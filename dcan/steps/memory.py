@@ -30,6 +30,8 @@ WEIGHTS = 7_900_000
 """Weights of a network of width 64; they follow the square of the width."""
 VALIDATED = 512 + 2 * 64
 """Pixels along a window of a validation: `net.validation.TILE` and the network's halo."""
+WIDEST = 8
+"""Bytes of the widest voxel: pieces that are no larger are voxels, which nothing keeps."""
 SEGMENT = 400
 """Pixels of a segment, on the average of a section, at least: 454 of a phantom."""
 
@@ -56,12 +58,16 @@ class Load:
     """Shifts between two sections that are compared, on means of 2 x 2 pixels."""
     piece: int
     """Bytes of the source that are decoded at once."""
+    map_piece: int
+    """Bytes of the given map, likewise."""
 
     @classmethod
-    def of(cls, config: Config, shape: Triple, itemsize: int, piece: Triple = (1, 1, 1)) -> Load:
+    def of(
+        cls, config: Config, shape: Triple, itemsize: int, piece: int = 1, map_piece: int = 1
+    ) -> Load:
         """The load of a volume of `shape`; a sigma that is still open counts as 4 pixels.
 
-        `piece`: voxels of the source that are decoded at once.
+        `piece`, `map_piece`: bytes of the source and of a given map that are decoded at once.
         """
         depth, height, width = config.blocks.within(shape)
         shard = [min(s, n) for s, n in zip(config.storage.shard, shape, strict=True)]
@@ -71,8 +77,7 @@ class Load:
         seen = min(height + margin, shape[1]) * min(width + margin, shape[2])
         return cls(
             depth * height * width, seen, height * width, prod(shard), prod(shape[1:]),
-            prod(shape), itemsize, (config.linking.drift + 1) ** 2,
-            itemsize * prod(min(p, n) for p, n in zip(piece, shape, strict=True)),
+            prod(shape), itemsize, (config.linking.drift + 1) ** 2, piece, map_piece,
         )  # fmt: skip
 
 
@@ -80,9 +85,9 @@ def _ingest(load: Load) -> int:
     return load.block * (2 * load.itemsize + 1) + 2 * load.piece
 
 
-def _kept(load: Load) -> int:
-    """What a source keeps of the pieces that it has decoded."""
-    return max(CACHE_BYTES, load.piece) if load.piece > load.itemsize else 0
+def _kept(piece: int) -> int:
+    """What a source keeps of the pieces that it has decoded, of so many bytes each."""
+    return max(CACHE_BYTES, piece) if piece > WIDEST else 0
 
 
 def _flood(load: Load) -> int:
@@ -174,7 +179,7 @@ def step_bytes(stage: str, config: Config, load: Load, workers: int) -> int | No
     The labelled sections that training and calibration hold beside are not counted.
     """
     if stage in BLOCKS:
-        kept = _kept(load) if stage == "ingest" else 0
+        kept = _kept(load.piece) if stage == "ingest" else 0
         return PROCESS + KERNELS + kept + workers * BLOCKS[stage](load)
     if stage == "link":
         return PROCESS + KERNELS + _link(load)
@@ -187,7 +192,8 @@ def _beside_network(stage: str, config: Config, load: Load, workers: int) -> int
     if stage == "train" and trains(config):
         return training_bytes(config)
     if stage == "predict" and config.membrane:
-        return workers * (12 * load.block + 25 * load.core)  # of a map in float64, the widest
+        held = 12 * load.block + 25 * load.core + 2 * load.map_piece  # of a map in float64
+        return _kept(load.map_piece) + workers * held
     if stage in ("resolve", "calibrate") and not config.membrane:
         return window_bytes(config)
     if stage == "predict":

@@ -23,7 +23,7 @@ from dcan.steps.profile import Profile
 from dcan.steps.sources import opened
 from dcan.steps.workspace import Workspace
 from dcan.storage.pyramids import level_shapes
-from dcan.storage.sources import decoded
+from dcan.storage.sources import Source, decoded
 
 TABLES = 1.1
 """Bytes of tables for a voxel: docs/log.md, what the stages cost."""
@@ -57,9 +57,14 @@ def setting_of(space: Workspace, profile: str | None, record: str | None) -> Set
         Record.read(Path(record)) if record else measured(space.root),
         resolved_on_gpu(space.root),
         decoded(source),
+        _decoded_bytes(opened(space.config, "membrane")) if space.config.membrane else 1,
     )
     check_memory(setting)
     return setting
+
+
+def _decoded_bytes(source: Source) -> int:
+    return np.dtype(source.dtype).itemsize * prod(decoded(source))
 
 
 def figures(setting: Setting) -> dict[str, Any]:
@@ -191,7 +196,7 @@ def _stage_lines(stages: list[dict[str, Any]]) -> Iterator[str]:
     sources = list(dict.fromkeys(s["source"] for s in stages if s["source"]))
     for stage in stages:
         memory = "" if stage["memory"] is None else _size(stage["memory"] * 2**20)
-        threads = f"{stage['threads']}{'+GPU' if stage['gpu'] else ''}"
+        threads = f"{stage['threads']}{_beside(stage['gpus'])}"
         takes = "not counted"
         if stage["source"]:
             takes = f"{duration(stage['seconds'])} [{sources.index(stage['source']) + 1}]"
@@ -201,6 +206,10 @@ def _stage_lines(stages: list[dict[str, Any]]) -> Iterator[str]:
         )
     yield "not counted: seconds, or as many minutes as there are labelled sections"
     yield from (f"[{number}] {source}" for number, source in enumerate(sources, 1))
+
+
+def _beside(gpus: int) -> str:
+    return {0: "", 1: "+GPU"}.get(gpus, f"+{gpus} GPUs")
 
 
 def _cut_lines(cuts: list[dict[str, Any]]) -> Iterator[str]:

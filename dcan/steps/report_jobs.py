@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from statistics import median
 
-import numpy as np
-
 from dcan.report.jobs import StageJobs
-from dcan.steps.costs import benchmarks, resolved_on_gpu
+from dcan.steps.costs import benchmarks, job_count, part_of, resolved_on_gpu
 from dcan.steps.jobs import OF_THE_NETWORK, Setting, job_of, stages
 from dcan.steps.memory import MIB
 from dcan.steps.workspace import Workspace
@@ -21,17 +19,18 @@ SLOWEST = 3
 
 def jobs_done(space: Workspace) -> tuple[StageJobs, ...]:
     """The stages whose jobs Snakemake has benchmarked, in running order."""
-    itemsize = np.dtype(space.probe["dtype"]).itemsize
-    on_gpu = resolved_on_gpu(space.root)
-    setting = Setting(
-        space.config, space.shape, itemsize, resolved_on_gpu=on_gpu, piece=space.piece
-    )
+    setting = Setting.found(space, None, resolved_on_gpu(space.root))
     found = (_jobs(space, setting, stage) for stage in stages(setting.config))
     return tuple(jobs for jobs in found if jobs is not None)
 
 
 def _jobs(space: Workspace, setting: Setting, stage: str) -> StageJobs | None:
-    rows = [row for _, row in benchmarks(space.root, stage) if "s" in row]
+    count = job_count(stage, setting.config)  # an earlier number of batches may have had more
+    rows = [
+        row
+        for name, row in benchmarks(space.root, stage)
+        if "s" in row and int(part_of(stage, name) or 0) < count
+    ]
     if not rows:
         return None
     slowest, middle = _blocks(space, stage)

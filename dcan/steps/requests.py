@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 
-import numpy as np
-
 from dcan.errors import DcanError
 from dcan.geometry import Triple
 from dcan.steps.costs import Record, measured, resolved_on_gpu
@@ -41,13 +39,12 @@ class Requests:
 
     @cached_property
     def _setting(self) -> Setting:
-        space = self.space
+        config = self.space.config
         try:
-            shape, itemsize = space.shape, np.dtype(space.probe["dtype"]).itemsize
-            piece = space.piece
+            return Setting.found(self.space, self._record, self._on_gpu)
         except DcanError:
-            shape, itemsize, piece = space.config.declared() or UNKNOWN, 1, (1, 1, 1)
-        return Setting(space.config, shape, itemsize, None, self._record, self._on_gpu, piece)
+            shape = config.declared() or UNKNOWN
+            return Setting(config, shape, 1, None, self._record, self._on_gpu)
 
     @property
     def _record(self) -> Record | None:

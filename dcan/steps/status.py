@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from dcan.errors import DcanError
 from dcan.report.wording import duration
 from dcan.steps.costs import measured, resolved_on_gpu
@@ -44,14 +42,11 @@ def seconds_left(space: Workspace, found: list[Standing]) -> float | None:
         return 0.0
     at_work = sum(holder.claim.lives for stage in found for holder in stage.holders)
     try:
-        shape, itemsize = space.shape, np.dtype(space.probe["dtype"]).itemsize
+        setting = Setting.found(space, measured(space.root), resolved_on_gpu(space.root))
     except DcanError:
         return None
     if not at_work:
         return None
-    record = measured(space.root)
-    on_gpu = resolved_on_gpu(space.root)
-    setting = Setting(space.config, shape, itemsize, None, record, on_gpu, space.piece)
     planned = {jobs.stage: jobs for jobs in jobs_of(setting)}
     return sum(_left(stage, planned[stage.stage], at_work) for stage in found)
 

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dcan.config import Config, load, own, planned
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid, Triple, share
@@ -78,11 +80,14 @@ class Workspace:
         depth, height, width = self.probe["shape"]
         return depth, height, width
 
-    @property
-    def piece(self) -> Triple:
-        """The voxels of the volume's source that are decoded at once."""
-        depth, height, width = self.found_of("volume").get("piece", (1, 1, 1))
+    def piece_of(self, role: str) -> Triple:
+        """The voxels of a source that are decoded at once."""
+        depth, height, width = self.found_of(role).get("piece", (1, 1, 1))
         return depth, height, width
+
+    def itemsize_of(self, role: str) -> int:
+        """Bytes of a voxel of a source."""
+        return int(np.dtype(self.found_of(role)["dtype"]).itemsize)
 
     @property
     def grid(self) -> Grid:

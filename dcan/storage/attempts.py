@@ -40,6 +40,8 @@ class Attempt:
     """Of its work, what no earlier attempt had done; None: not known, or not at its end."""
     workers: int | None = None
     """Blocks or sections that it had in hand at once; None: not known."""
+    gpu: float | None = None
+    """Seconds of the GPUs that it held, added, where it came to its end; None: it held none."""
 
     @property
     def done(self) -> float | None:
@@ -56,7 +58,22 @@ class _Tally:
     workers: int | None = None
 
 
+@dataclass(slots=True)
+class _Hold:
+    """GPUs that this process holds, or has held; seconds of its clock."""
+
+    gpus: int
+    since: float
+    until: float | None = None
+
+    def after(self, begun: float) -> float:
+        """Seconds, added over the GPUs, from a time on."""
+        until = time.monotonic() if self.until is None else self.until
+        return self.gpus * max(0.0, until - max(begun, self.since))
+
+
 _tally = _Tally()
+_holds: list[_Hold] = []
 
 
 def count(units: int, todo: int, workers: int) -> None:
@@ -64,6 +81,17 @@ def count(units: int, todo: int, workers: int) -> None:
     _tally.units += units
     _tally.todo += todo
     _tally.workers = workers
+
+
+@contextmanager
+def holding(gpus: int) -> Iterator[None]:
+    """Count the time of so many GPUs in the body to the attempts that last meanwhile."""
+    held = _Hold(gpus, time.monotonic())
+    _holds.append(held)
+    try:
+        yield
+    finally:
+        held.until = time.monotonic()
 
 
 def _asked() -> int | None:
@@ -93,12 +121,15 @@ def attempt(path: Path, work: float | None = None) -> Iterator[None]:
     `work`: what it is asked to do. Raises DcanError when the file system refuses.
     """
     global _tally
-    before, _tally = _cpu(), _Tally()
+    before, _tally, begun = _cpu(), _Tally(), time.monotonic()
+    _holds[:] = [each for each in _holds if each.until is None]
     _append(path, {"began": time.time(), "asked": _asked(), "work": work})
     yield
     ended: dict[str, object] = {"ended": time.time(), "cpu": round(_cpu() - before, 3)}
     if _tally.units:
         ended |= {"share": _tally.todo / _tally.units, "workers": _tally.workers}
+    if _holds:
+        ended["gpu"] = round(sum(each.after(begun) for each in _holds), 3)
     _append(path, ended)
 
 
@@ -128,6 +159,7 @@ def attempts(path: Path) -> list[Attempt]:
                 cpu=_number(read.get("cpu")),
                 share=_number(read.get("share")),
                 workers=workers if isinstance(workers, int) else None,
+                gpu=_number(read.get("gpu")),
             )
     return found
 

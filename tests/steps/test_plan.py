@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ from dcan.config.model import Config
 from dcan.errors import DcanError
 from dcan.steps import costs
 from dcan.steps.costs import SHIPPED, START, Record, amount, rate
-from dcan.steps.cuts import alternatives, check_memory, cut_of, decodings
+from dcan.steps.cuts import alternatives, check_memory, cut_of, decodings, hours
 from dcan.steps.jobs import AROUND, Jobs, Setting, all_jobs, jobs_of
-from dcan.steps.plan import figures
+from dcan.steps.plan import _stage_lines, figures
 from dcan.steps.probe import check_cut, probe
 from dcan.steps.profile import Profile
 from dcan.steps.vouching import working
 from dcan.steps.workspace import Workspace
-from dcan.storage.attempts import count
+from dcan.storage.attempts import attempt, count, holding
 from tests.steps.conftest import Make, noise
 
 ROOT = Path(__file__).parents[2]
@@ -259,7 +259,9 @@ def test_blocks_that_were_handed_out_are_not_measured_by_who_handed_them_out(don
     assert Record.read(done).cpu.keys() == {"predict"}
 
 
-def test_a_record_of_a_gpu_counts_the_clock(done: Path) -> None:
+def test_a_record_of_gpus_counts_the_time_that_they_were_held(
+    done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench(done, "predict-0", 100 + START, 9999)
     work = amount("predict", config(), (10, 10000, 10000)) / 2
     assert Record.read(done).cpu["predict"] == pytest.approx((9999 - START) / work)
@@ -269,6 +271,14 @@ def test_a_record_of_a_gpu_counts_the_clock(done: Path) -> None:
     Receipt("resolve", "f", "f", (), {"device": "cuda"}).write(done / "receipts" / "resolve.json")
     record = Record.read(done)
     assert (record.cpu, record.gpu) == ({}, {"predict": pytest.approx(100 / work)})
+    tried = done / "receipts" / "predict"
+    tried.mkdir(exist_ok=True)
+    clock = iter([0.0, 5.0, 25.0, 25.0])
+    monkeypatch.setattr("dcan.storage.attempts.time.monotonic", lambda: next(clock))
+    with attempt(tried / "batch-0-of-2.attempts", work), holding(4):
+        pass
+    found = Record.read(done).gpu["predict"]
+    assert found == pytest.approx(80 / work), "four for 20 s, which waited for 20 more"
     assert receipt["values"]["shape"] == [10, 10000, 10000]
 
 
@@ -309,18 +319,28 @@ def test_a_profile_gives_threads_resources_and_gpus(tmp_path: Path) -> None:
     assert given.given("train", "gpu") == 2
     setting = Setting(config(), TERA, 1, given)
     assert (of(setting, "flood").threads, of(setting, "fuse").threads) == (8, 2)
-    asked = [jobs.stage for jobs in jobs_of(setting) if jobs.gpu]
+    asked = [jobs.stage for jobs in jobs_of(setting) if jobs.gpus]
     assert asked == ["resolve", "calibrate", "predict"], "nothing is trained"
-    assert not of(Setting(config(), TERA, 1), "predict").gpu
-    assert not of(replace(setting, resolved_on_gpu=False), "predict").gpu
-    assert of(Setting(config(), TERA, 1, profile(tmp_path, jobs=3)), "predict").gpu
+    assert not of(Setting(config(), TERA, 1), "predict").gpus
+    assert not of(replace(setting, resolved_on_gpu=False), "predict").gpus
+    assert of(Setting(config(), TERA, 1, profile(tmp_path, jobs=3)), "predict").gpus
     none = profile(tmp_path, **{"set-resources": {"predict": {"gpu": 0}}})
-    assert not of(Setting(config(), TERA, 1, none), "predict").gpu
-    assert of(Setting(config(), TERA, 1, resolved_on_gpu=True), "predict").gpu
+    assert not of(Setting(config(), TERA, 1, none), "predict").gpus
+    assert of(Setting(config(), TERA, 1, resolved_on_gpu=True), "predict").gpus
     predict = of(setting, "predict")
     seconds = costs.ON_GPU["predict"][0]
     assert predict.total == pytest.approx(amount("predict", setting.config, TERA) * seconds)
     assert predict.seconds == pytest.approx(START + predict.total * 393 / 15700)
+    four = {"set-resources": {"predict": {"gpu": 4}, "calibrate": {"gpu": 4}}}
+    several = Setting(config(), TERA, 1, profile(tmp_path, **four))
+    sharing = of(several, "predict")
+    assert (predict.gpus, sharing.gpus, of(several, "calibrate").gpus) == (1, 4, 1)
+    assert sharing.seconds == pytest.approx(START + (predict.seconds - START) / 4)
+    assert "2+4 GPUs" in "".join(_stage_lines([asdict(sharing)]))
+    beside = hours([predict])[0] - START * predict.jobs / 3600
+    assert beside == pytest.approx(predict.threads * hours([predict])[1])
+    beside = hours([sharing])[0] - START * predict.jobs / 3600
+    assert beside == pytest.approx(predict.threads * hours([sharing])[1] / 4)
 
 
 def test_the_shipped_slurm_profile_is_worked_out(tmp_path: Path) -> None:
@@ -366,7 +386,7 @@ def test_blocks_that_do_not_fit_are_refused_with_the_nearest_that_do(tmp_path: P
     smaller = config(prediction={"tile": 512}, blocks={"shape": [16, 1024, 1024]})
     check_memory(Setting(smaller, TERA, 1, given))
     none = profile(tmp_path, **{"set-resources": {"flood": {"mem_mb": 10}}})
-    with pytest.raises(DcanError, match=rf"profile gives 10: give mem_mb {need}"):
+    with pytest.raises(DcanError, match=rf"profile gives 10: give mem_mb {need} .*`largest`"):
         check_memory(Setting(made, TERA, 1, none))
     check_memory(Setting(made, TERA, 1, profile(tmp_path, **{"default-resources": {}})))
     link = profile(tmp_path, **{"set-resources": {"link": {"mem_mb": 5000}}})

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from dcan.steps.resolve import predictor, resolve
 from dcan.steps.sealing import seal
 from dcan.steps.train import weights
 from dcan.steps.workspace import Part, Workspace
+from dcan.storage.attempts import attempts
 from dcan.storage.checkpoints import Meta, save_weights
 from dcan.storage.volumes import Store
 from tests.steps.conftest import Make, noise
@@ -97,8 +99,10 @@ def test_any_devices_workers_and_batches_give_the_map_of_whole_sections(
     monkeypatch.setenv("DCAN_SIMULATED_GPUS", "2")
     em = noise(5, 70, 40)
     space = ready(em)
+    since = time.monotonic()
     for batch in batches:
         predict(space, Part(batch, len(batches)), workers, gpus)
+    elapsed = time.monotonic() - since
     network = predictor(space)
     wanted = [predict_section(network, s, section_table(histogram(s)), 32, 56) for s in em]
     assert np.ptp(wanted) > 20
@@ -112,6 +116,10 @@ def test_any_devices_workers_and_batches_give_the_map_of_whole_sections(
         assert record["devices"] == ["cpu"] * gpus
         assert record["voxels_per_second"] == record["voxels"] / record["seconds"] > 0
         assert 0 < record["busy"] <= 1
+    tried = (space.root / "receipts" / "predict").glob("*.attempts")
+    held = sum(last.gpu or 0.0 for *_, last in map(attempts, tried))
+    assert sum(gpus * record["seconds"] for record in records) <= held + 0.01
+    assert held < gpus * elapsed
 
 
 def test_a_job_takes_a_device_that_no_other_has_and_says_which(

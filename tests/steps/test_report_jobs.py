@@ -29,7 +29,8 @@ def bench(root: Path, job: str, *values: object) -> None:
 
 @pytest.fixture
 def space(make: Make) -> Workspace:
-    made = make(noise(8, 70, 60), segmentation={"sigma": 1})
+    blocks = {"shape": [4, 32, 32], "batches": 2}
+    made = make(noise(8, 70, 60), segmentation={"sigma": 1}, blocks=blocks)
     probe.probe(made)
     probe.allocate(made)
     space = Workspace.of(made.config)
@@ -40,6 +41,7 @@ def space(make: Make) -> Workspace:
 def test_jobs_are_summed_and_the_slowest_block_is_named(space: Workspace) -> None:
     bench(space.root, "ingest-0", 20, 300, 9)
     bench(space.root, "ingest-1", 30, 250, 9)
+    bench(space.root, "ingest-2", 999, 999, 9)  # of a run in more batches
     bench(space.root, "survey", 2, "NA", "NA")
     bench(space.root, "pyramid-em", 4, 100, 1)
     ledger = space.ledger("ingest")

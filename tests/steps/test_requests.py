@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
@@ -88,6 +89,31 @@ def test_a_source_that_is_compressed_by_sections_is_found_out(make: Make, tmp_pa
     before = Requests(Workspace.of(space.config)).mib("ingest", 1)
     probe(stack)
     assert Requests(Workspace.of(stack.config)).mib("ingest", 1) >= before + 256
+
+
+def test_a_given_map_is_counted_by_what_of_it_is_decoded_at_once(
+    make: Make, tmp_path: Path
+) -> None:
+    found = {}
+    for rows in (None, 1, 64):
+        given = {"compression": "zlib", "rowsperstrip": rows} if rows else {}
+        path = tmp_path / f"map-{rows}.tif"
+        tifffile.imwrite(path, noise(4, 64, 64), photometric="minisblack", **given)
+        space = make(noise(4, 64, 64), output=str(tmp_path), membrane={"source": str(path)})
+        planned = setting_of(space, None, None)
+        probe(space)
+        asked = Requests(Workspace.of(space.config))
+        assert asked._setting.map_piece == planned.map_piece
+        found[rows] = (planned.map_piece, asked.mib("predict", 1))
+    assert [piece for piece, _ in found.values()] == [1, 64, 64 * 64]
+    assert found[1][1] == found[64][1] == found[None][1] + 256, "what is kept, in MiB"
+    large = Setting(config(membrane={"source": "map.tif"}, model={}), TERA, 1)
+    whole = replace(large, map_piece=8 * 20000**2)
+    more = [
+        next(jobs.memory or 0 for jobs in jobs_of(each) if jobs.stage == "predict")
+        for each in (large, whole)
+    ]
+    assert more[1] - more[0] == pytest.approx(5 * 8 * 20000**2 / 2**20, abs=2), "two of each worker"
 
 
 def test_a_job_is_given_its_predicted_time_several_times_over() -> None:

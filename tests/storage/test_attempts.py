@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dcan.errors import DcanError
-from dcan.storage.attempts import attempt, attempts, count
+from dcan.storage.attempts import attempt, attempts, count, holding
 
 
 def test_an_attempt_that_fails_is_kept_beside_the_one_that_makes_it_good(tmp_path: Path) -> None:
@@ -57,6 +57,28 @@ def test_an_attempt_keeps_what_was_still_to_be_done_and_how_many_did_it(tmp_path
     one, two = attempts(path)
     assert (one.share, one.workers) == (0.5, 4)
     assert (two.share, two.workers) == (None, None), "it counted nothing"
+
+
+def test_an_attempt_keeps_the_seconds_of_its_gpus(tmp_path: Path) -> None:
+    path = tmp_path / "all.attempts"
+    with attempt(path):
+        with holding(2):
+            time.sleep(0.1)
+        with holding(1):
+            time.sleep(0.1)
+        time.sleep(0.2)
+    with attempt(path):
+        pass
+    with holding(4):  # before it begins, as a network is loaded, and after its end
+        time.sleep(0.2)
+        with attempt(path):
+            time.sleep(0.1)
+    within, none, around = (each.gpu for each in attempts(path))
+    assert none is None
+    assert within is not None
+    assert around is not None
+    assert 0.3 <= within < 0.5
+    assert 0.4 <= around < 0.8
 
 
 def test_an_attempt_keeps_its_work_and_the_time_of_the_cores(tmp_path: Path) -> None:

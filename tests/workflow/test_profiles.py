@@ -200,6 +200,22 @@ def test_a_cluster_without_gpus_is_asked_for_none() -> None:
     assert all(of["gpu"] == 0 and of["slurm_partition"] == "long" for of in network.values())
 
 
+def test_gpus_of_a_job_their_kind_and_the_quality_of_service_are_the_sites() -> None:
+    plain = evaluated()
+    assert "qos" not in plain["default-resources"]
+    assert all(of.keys() == {"slurm_partition"} for of in plain["set-resources"].values())
+    given = evaluated(gpus="4", gpu_model='"a100"', qos='"long"')
+    assert given["default-resources"]["qos"] == "long"
+    network = given["set-resources"]
+    assert {rule: of.get("gpu") for rule, of in network.items()} == {
+        "resolve": None, "train_member": 4, "calibrate": None, "predict": 4,
+    }  # fmt: skip
+    assert {of["gpu_model"] for of in network.values()} == {"a100"}
+    assert all(
+        "gpu_model" not in of for of in evaluated(gpus="0", gpu_model="a")["set-resources"].values()
+    )
+
+
 def test_targets_have_clean_dry_runs_on_the_shipped_configuration(tmp_path: Path) -> None:
     shipped = yaml.safe_load((ROOT / "config" / "volume.yaml").read_text())
     project = Project(tmp_path, {}, shipped)
