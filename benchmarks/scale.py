@@ -29,8 +29,8 @@ from onnx import helper, numpy_helper
 from dcan.config import load
 from dcan.geometry import Box, Triple
 from dcan.ops import phantom
-from dcan.steps.costs import benchmarks
 from dcan.steps.jobs import stages
+from dcan.steps.record import benchmarks
 
 ROOT = Path(__file__).parents[1]
 TILE: Triple = (16, 1024, 1024)

@@ -8,9 +8,10 @@ from math import prod
 
 from dcan.config import FILLED_BY, Config, planned, trains
 from dcan.geometry import Grid, Triple
-from dcan.steps.costs import START, Record, amount, job_count, rate
+from dcan.steps.costs import START, amount, job_count
 from dcan.steps.memory import MIB, Load, step_bytes
 from dcan.steps.profile import Profile
+from dcan.steps.record import Record, rate
 from dcan.steps.workspace import Workspace
 
 THREADS = 2

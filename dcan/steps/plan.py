@@ -14,12 +14,13 @@ import numpy as np
 from dcan.config import planned, schema
 from dcan.geometry import Grid
 from dcan.report.wording import duration
-from dcan.steps.costs import Record, measured, resolved_on_gpu, tiles_seen
+from dcan.steps.costs import tiles_seen
 from dcan.steps.cuts import alternatives, check_memory, decodings, hours
 from dcan.steps.jobs import Jobs, Setting, all_jobs, jobs_of, load_of
 from dcan.steps.memory import step_bytes
 from dcan.steps.probe import STORES, check_cut, check_declared
 from dcan.steps.profile import Profile
+from dcan.steps.record import Record, measured, resolved_on_gpu
 from dcan.steps.sources import opened
 from dcan.steps.workspace import Workspace
 from dcan.storage.pyramids import level_shapes

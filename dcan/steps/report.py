@@ -12,10 +12,10 @@ from dcan.report import learned, records, scored
 from dcan.report.page import render
 from dcan.report.records import Report
 from dcan.report.scored import Absent
-from dcan.steps.costs import benchmarks
 from dcan.steps.drift import shifts
 from dcan.steps.outputs import existing
 from dcan.steps.pictures import overlays
+from dcan.steps.record import benchmarks
 from dcan.steps.report_jobs import jobs_done
 from dcan.steps.report_training import training
 from dcan.steps.versions import versions

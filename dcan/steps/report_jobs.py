@@ -6,9 +6,10 @@ import json
 from statistics import median
 
 from dcan.report.jobs import StageJobs
-from dcan.steps.costs import benchmarks, job_count, part_of, resolved_on_gpu
+from dcan.steps.costs import job_count
 from dcan.steps.jobs import OF_THE_NETWORK, Setting, job_of, stages
 from dcan.steps.memory import MIB
+from dcan.steps.record import benchmarks, part_of, resolved_on_gpu
 from dcan.steps.workspace import Workspace
 from dcan.storage.attempts import ENDING, Attempt, attempts
 from dcan.storage.receipts import heading, marks

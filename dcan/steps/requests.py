@@ -8,9 +8,9 @@ from math import ceil
 
 from dcan.errors import DcanError
 from dcan.geometry import Triple
-from dcan.steps.costs import Record, measured, resolved_on_gpu
 from dcan.steps.jobs import AROUND, Setting, job_of, load_of
 from dcan.steps.memory import MIB, step_bytes
+from dcan.steps.record import Record, measured, resolved_on_gpu
 from dcan.steps.workspace import Workspace
 
 UNKNOWN: Triple = (64, 8192, 8192)

@@ -9,8 +9,8 @@ from typing import Any
 
 from dcan.errors import DcanError
 from dcan.report.wording import duration
-from dcan.steps.costs import measured, resolved_on_gpu
 from dcan.steps.jobs import Jobs, Setting, jobs_of
+from dcan.steps.record import measured, resolved_on_gpu
 from dcan.steps.watching import Holder, Standing, standings
 from dcan.steps.workspace import Workspace
 

@@ -16,13 +16,13 @@ from dcan.cli import main
 from dcan.config import load, parse, write
 from dcan.config.model import Config
 from dcan.errors import DcanError
-from dcan.steps import costs
-from dcan.steps.costs import SHIPPED, START, Record, amount, rate
+from dcan.steps.costs import ON_GPU, SHIPPED, START, amount
 from dcan.steps.cuts import alternatives, check_memory, cut_of, decodings, hours
 from dcan.steps.jobs import AROUND, Jobs, Setting, all_jobs, jobs_of
 from dcan.steps.plan import _stage_lines, figures
 from dcan.steps.probe import check_cut, probe
 from dcan.steps.profile import Profile
+from dcan.steps.record import Record, benchmarks, measured, rate
 from dcan.steps.vouching import working
 from dcan.steps.workspace import Workspace
 from dcan.storage.attempts import attempt, count, holding
@@ -118,6 +118,8 @@ def test_work_of_the_network_is_what_it_sees() -> None:
         assert found is not None
         assert (found.seconds, found.gpu) == (SHIPPED[name][0], False)
     assert amount("train", config(), TERA) == 0, "weights are given"
+    masked = config(volume={**copied.volume.model_dump(), "mask": "mask.tif"})
+    assert (amount("survey", config(), TERA), amount("survey", masked, TERA)) == (0, 1e6)
     truth = {"source": "phantom", "kind": "neurites", "sections": "0:12"}
     trained = config(model={}, truth=truth, training={"steps": 10, "crop": 100 * 8, "batch": 3})
     assert amount("train", trained, TERA) == pytest.approx(10 * 3 * 0.64)
@@ -143,14 +145,14 @@ def bench(root: Path, job: str, clock: object, cpu: object) -> None:
 def test_a_record_gives_seconds_for_a_unit_of_work(done: Path) -> None:
     with pytest.raises(DcanError, match=r"--record .*: no benchmarks"):
         Record.read(done)
-    assert costs.measured(done) is None
+    assert measured(done) is None
     bench(done, "flood-0", 999, 50 + START)
     bench(done, "flood-1", 999, 70 + START)
     bench(done, "merge", 999, START + 1)
     bench(done, "drift", 999, "NA")
     record = Record.read(done)
     assert record.cpu == {"flood": pytest.approx(0.12)}, "too short or unknown tells nothing"
-    assert (costs.measured(done), record.gpu) == (record, {})
+    assert (measured(done), record.gpu) == (record, {})
     bench(done, "flood-1", 3, START + 0.5)
     assert Record.read(done).cpu["flood"] == pytest.approx(0.10), "half of the work, not all"
     setting = Setting(config(), TERA, 1, record=Record.read(done))
@@ -164,7 +166,7 @@ def test_a_job_that_found_half_of_its_work_done_is_no_measure(done: Path) -> Non
     bench(done, "flood-0", 999, 50 + START)
     bench(done, "flood-1", 999, 10 + START)
     bench(done, "train-1", 999, 50 + START)
-    found = dict(costs.benchmarks(done, "flood"))
+    found = dict(benchmarks(done, "flood"))
     assert list(found) == ["flood-0", "flood-1"]
     for part in ("batch-1-of-2", "batch-11-of-20"):
         with pytest.raises(KeyError), working(space, "flood", part):
@@ -328,7 +330,7 @@ def test_a_profile_gives_threads_resources_and_gpus(tmp_path: Path) -> None:
     assert not of(Setting(config(), TERA, 1, none), "predict").gpus
     assert of(Setting(config(), TERA, 1, resolved_on_gpu=True), "predict").gpus
     predict = of(setting, "predict")
-    seconds = costs.ON_GPU["predict"][0]
+    seconds = ON_GPU["predict"][0]
     assert predict.total == pytest.approx(amount("predict", setting.config, TERA) * seconds)
     assert predict.seconds == pytest.approx(START + predict.total * 393 / 15700)
     four = {"set-resources": {"predict": {"gpu": 4}, "calibrate": {"gpu": 4}}}
