@@ -40,14 +40,14 @@ include: "{root}/Snakefile"
 from types import SimpleNamespace
 for each in workflow.rules:
     if each.shellcmd:
-        print("asked", each.name, end="", file=sys.stderr)
-        for resource in ("runtime", "mem_mb"):
-            for attempt in (1, 2, 3):
-                found = each.resources[resource].evaluate(
-                    SimpleNamespace(store="em"), threads=4, attempt=attempt
-                )
-                print("", found.value, end="", file=sys.stderr)
-        print(file=sys.stderr)
+        found = [
+            each.resources[resource].evaluate(
+                SimpleNamespace(store="em"), threads=4, attempt=attempt
+            ).value
+            for resource in ("runtime", "mem_mb")
+            for attempt in (1, 2, 3)
+        ]
+        print("asked", each.name, *found, file=sys.stderr)
 """
 """A workflow that says what its rules ask for: a dry run has no place for it."""
 
@@ -163,6 +163,23 @@ def test_requests_follow_the_prediction_and_the_attempt_up_to_what_the_site_has(
     ]
     assert small["probe"][3:] == [2000, 3000, 3000]
     assert small["evaluate"][3:] == [3000] * 3
+
+
+def test_a_site_whose_nodes_may_be_too_small_is_told_once_a_stage(tmp_path: Path) -> None:
+    project = Project(tmp_path, base=TERA)
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    (profile / "config.yaml").write_text(slurm_profile({"largest": "3000"}))
+    done = project.snakemake("-n", "--profile", str(profile))
+    assert done.returncode == 0, done.stdout + done.stderr
+    pattern = (
+        r"(?m)^dcan: a job of (\w+) may take (\d+) MiB, and the profile lets it ask for 3000: "
+    )
+    told = dict(re.findall(pattern, done.stderr))
+    assert len(re.findall(pattern, done.stderr)) == len(told)
+    assert {"merge", "link"} < set(told), "of the declared volume"
+    assert "probe" not in told
+    assert all(int(wanted) > 3000 for wanted in told.values())
 
 
 def test_a_site_without_bounds_sets_none() -> None:

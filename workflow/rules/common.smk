@@ -226,11 +226,24 @@ def most(resource):
     return default.raw if default and isinstance(default.raw, int) else math.inf
 
 
+@lru_cache(maxsize=None)
+def tell_short(stage, wanted, given):
+    """Say once that a job may need more memory than it can be given."""
+    print(
+        f"dcan: a job of {stage} may take {wanted} MiB, and the profile lets it ask for {given}: "
+        "`dcan plan --profile` says what fits",
+        file=sys.stderr,
+    )
+
+
 def mem_mb(stage):
     """MiB of a job of a stage, doubled with each attempt."""
 
     def asked(wildcards, threads, attempt):
-        return min(most("mem_mb"), requests().mib(stage, threads) * 2 ** (attempt - 1))
+        wanted = requests().mib(stage, threads)
+        if wanted > most("mem_mb"):
+            tell_short(stage, wanted, most("mem_mb"))
+        return min(most("mem_mb"), wanted * 2 ** (attempt - 1))
 
     return asked
 
