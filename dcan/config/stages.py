@@ -53,7 +53,7 @@ STAGES: dict[str, Stage] = {
         sources=("volume", "truth", "training"),
     ),
     "train": Stage(
-        version=5,
+        version=6,
         after=("truth",),
         keys=(
             *("training.steps", "training.seed", "training.rule", "training.learning_rate"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.random import Generator, Philox, SeedSequence
@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from dcan.net import defects, intensity, warp
 from dcan.net.windows import reflect
+from dcan.ops.targets import UNKNOWN
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.uint8]
@@ -28,11 +29,24 @@ class Section:
     """One labelled section.
 
     `em`: (y, x) float32, normalised. `target`: (y, x) uint8, 0 = membrane, 1 = neurite,
-    2 = unknown.
+    2 = unknown. `labelled`: pixels that are not unknown. `extent`: of these, along y and x, the
+    first and the one after the last; of a section without any, all of it.
     """
 
     em: Floats
     target: Labels
+    labelled: int = field(init=False)
+    extent: tuple[tuple[int, int], ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        known = self.target != UNKNOWN
+        spans = [np.flatnonzero(known.any(axis)) for axis in (1, 0)]
+        extent = tuple(
+            (int(span[0]), int(span[-1]) + 1) if span.size else (0, length)
+            for span, length in zip(spans, known.shape, strict=True)
+        )
+        object.__setattr__(self, "labelled", int(np.count_nonzero(known)))
+        object.__setattr__(self, "extent", extent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,8 @@ DEFECTS = ("dark", "missing", "creases", "gaps")
 DISTURBANCES = (*OCCASIONAL[:3], "contrast", "brightness", *OCCASIONAL[3:], *DEFECTS)
 OFF = dataclasses.replace(DEFAULT, turns=False, **dict.fromkeys(DISTURBANCES, 0))
 
+TRIES = 20
+"""Places that are drawn at most until one has labelled pixels, among those that can have some."""
 AROUND = 8
 """Pixels around a place that a cubic spline's value there depends on: the rest is below 1e-4."""
 
@@ -83,17 +99,19 @@ def stream(seed: int, step: int, index: int) -> Generator:
 def sample(
     sections: Sequence[Section], rng: Generator, crop: int, strength: Strength = DEFAULT
 ) -> Section:
-    """A sample of `crop` x `crop` pixels of one section; large sections are drawn more often.
+    """A sample of `crop` x `crop` pixels of one section, drawn by its labelled pixels.
 
-    Beyond a section's edge em and target are reflected, half-sample symmetric. The target
-    moves with the image, by the nearest pixel; intensities, dark patches and gaps in membranes
-    change the image alone; where tissue is missing or folded the target is unknown.
+    It lies where some pixel is labelled, however few are. Beyond a section's edge em and target
+    are reflected, half-sample symmetric. The target moves with the image, by the nearest pixel;
+    intensities, dark patches and gaps in membranes change the image alone; where tissue is
+    missing or folded the target is unknown.
     """
     draws = dict(zip(_DRAWS, rng.spawn(len(_DRAWS)), strict=True))
     given = {name: getattr(strength, name) for name in DISTURBANCES}
     drawn = {name: _drawn(given[name], name, draws[name], strength.often) for name in given}
-    areas = np.array([section.em.size for section in sections], np.float64)
-    number = int(draws["place"].choice(len(sections), p=areas / areas.sum()))
+    areas = np.array([section.labelled for section in sections], np.float64)
+    shares = areas / areas.sum() if areas.any() else None
+    number = int(draws["place"].choice(len(sections), p=shares))
     em, target = _place(sections[number], draws, crop, drawn)
     if strength.turns:
         turns, flip = int(draws["turns"].integers(4)), bool(draws["turns"].integers(2))
@@ -121,7 +139,7 @@ def _place(
     section: Section, draws: dict[str, Generator], crop: int, drawn: dict[str, float]
 ) -> tuple[Floats, Labels]:
     """The crop at a drawn place, bent and folded where the draw says so."""
-    starts = [_start(length, draws["place"], crop) for length in section.em.shape]
+    starts = _starts(section, draws["place"], crop)
     if not any(drawn[name] for name in ("elastic", "scale", "rotation", "creases")):
         y, x = (
             reflect(np.arange(start, start + crop), length)
@@ -152,9 +170,34 @@ def _resampled(em: Floats, at: Floats) -> Floats:
     return found
 
 
-def _start(length: int, rng: Generator, crop: int) -> int:
+def border_of(crop: int) -> int:
+    """Pixels along the border of a crop that are not learned, a sixteenth of its side.
+
+    Beyond the border the network sees 0, and in a volume the tissue that is there: within 16
+    pixels of it the cross entropy was a fifth to a half higher (decision 0012).
+    """
+    return crop // 16
+
+
+def _starts(section: Section, rng: Generator, crop: int) -> list[int]:
+    """Where a crop begins: anywhere that some labelled pixel is learned, before it is bent."""
+    border = border_of(crop)
+    for _ in range(TRIES):
+        starts = [
+            _start(length, extent, rng, crop)
+            for length, extent in zip(section.em.shape, section.extent, strict=True)
+        ]
+        y, x = (slice(max(0, start + border), start + crop - border) for start in starts)
+        if (section.target[y, x] != UNKNOWN).any():
+            break
+    return starts
+
+
+def _start(length: int, extent: tuple[int, int], rng: Generator, crop: int) -> int:
     """Up to half of a crop lies beyond an edge, so that what is along it is learned as often."""
-    return int(rng.integers(-(crop // 2), length - crop // 2 + 1))
+    border, (first, stop) = border_of(crop), extent
+    low = max(-(crop // 2), first - crop + border + 1)
+    return int(rng.integers(low, min(length - crop // 2 + 1, stop - border)))
 
 
 def shown(

@@ -15,12 +15,14 @@ from dcan.net.augment import (
     OFF,
     Section,
     Strength,
+    _starts,
     sample,
     shown,
     stream,
 )
 from dcan.net.train import inner
 from dcan.net.warp import SPACING, _displacement
+from dcan.ops.targets import UNKNOWN
 
 TURNS = replace(OFF, turns=True)
 GEOMETRIC = ("elastic", "scale", "rotation", "creases")
@@ -185,6 +187,47 @@ def test_crops_come_from_everywhere() -> None:
     whole = Section(ramp, np.zeros((10, 12), np.uint8))
     crops = [drawn(TURNS, i, whole, 8).em for i in range(300)]
     assert len(np.unique(np.stack(crops))) == ramp.size
+
+
+def labelled_at(*places: tuple[slice, slice]) -> Section:
+    target = np.full((900, 700), UNKNOWN, np.uint8)
+    for place in places:
+        target[place] = 1
+    return Section(np.zeros(target.shape, np.float32), target)
+
+
+@pytest.mark.parametrize("at", [np.s_[3:4, 5:6], np.s_[880:900, 690:700], np.s_[400:410, 300:500]])
+def test_a_sample_lies_where_something_is_labelled(at: tuple[slice, slice]) -> None:
+    sparse = labelled_at(at)
+    learned = [inner(drawn(OFF, index, sparse, 64).target) for index in range(100)]
+    assert all((target != UNKNOWN).any() for target in learned)
+    assert len({target.tobytes() for target in learned}) > 50, "at different places"
+
+
+def test_of_labels_that_lie_far_apart_most_samples_have_some() -> None:
+    corners = labelled_at(np.s_[:99, :99], np.s_[800:, 600:])
+    learned = [inner(drawn(OFF, index, corners, 64).target) for index in range(200)]
+    assert sum((target != UNKNOWN).any() for target in learned) > 90
+
+
+def test_sections_are_drawn_by_what_is_labelled_of_them() -> None:
+    few, many = labelled_at(np.s_[:10, :30]), labelled_at(np.s_[:30, :30])
+    many.em[...] = 1
+    none = Section(np.full((2000, 2000), 2, np.float32), np.full((2000, 2000), UNKNOWN, np.uint8))
+    found = [sample([few, none, many], stream(0, 0, i), 8, OFF).em[0, 0] for i in range(400)]
+    assert set(found) == {0, 1}
+    assert np.mean(found) == pytest.approx(0.75, abs=0.07)
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_where_all_is_labelled_every_place_is_as_likely(
+    height: int, width: int, index: int
+) -> None:
+    whole = Section(np.zeros((height, width), np.float32), np.zeros((height, width), np.uint8))
+    rng, plain = stream(0, 0, index), stream(0, 0, index)
+    wanted = [int(plain.integers(-32, n - 32 + 1)) for n in (height, width)]
+    assert _starts(whole, rng, 64) == wanted
 
 
 @given(st.sets(st.sampled_from(DISTURBANCES)), st.integers(0, 10**6))
