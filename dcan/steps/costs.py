@@ -6,6 +6,7 @@ from math import prod
 
 from dcan.config import Config, planned, trains
 from dcan.geometry import Triple
+from dcan.storage.volumes import CHUNK
 
 START = 2.0
 """Seconds of a core before a job works: Python, libraries, compiled kernels."""
@@ -21,9 +22,9 @@ SHIPPED: dict[str, tuple[float, str]] = {
             "ingest": 0.010,
             "copy": 0.012,
             "drift": 0.029,
-            "flood": 0.031,
+            "flood": 0.029,
             "merge": 0.007,
-            "fuse": 0.031,
+            "fuse": 0.029,
             "stitch": 0.001,
             "relabel": 0.013,
             "grow": 0.020,
@@ -47,6 +48,9 @@ SHIPPED: dict[str, tuple[float, str]] = {
 """Seconds of a core for a unit of work, and where the figure comes from."""
 FIGURES = {"copy", "copy_phantom", "ingest_phantom"}
 """Those that are of another name than their stage: see `figure`."""
+READING = {"flood": 0.15, "fuse": 0.10}
+"""What a pixel that is read around blocks costs, of what one of a block does: docs/log.md,
+2026-11-29, blocks of 512 to 4096 pixels along y and x."""
 ON_GPU: dict[str, tuple[float, str]] = {
     "train": (0.063, f"three times that of prediction; {NOT_MEASURED}"),
     "predict": (0.021, NOT_MEASURED),
@@ -61,29 +65,47 @@ def tiles_seen(config: Config, shape: Triple) -> float:
     return rows * columns * (tile + 2 * halo) ** 2 / prod(shape[1:])
 
 
+def pixels_read(config: Config, shape: Triple) -> float:
+    """Pixels of the map that flood, fuse and growth decode for each of the volume's: those of
+    blocks, and whole chunks around them."""
+    found = 1.0
+    for block, length in zip(config.blocks.within(shape)[1:], shape[1:], strict=True):
+        spans = (
+            min(at + block + CHUNK, length) - max(at - CHUNK, 0) for at in range(0, length, block)
+        )
+        found *= sum(spans) / length
+    return found
+
+
 def amount(stage: str, config: Config, shape: Triple) -> float:
     """A stage's work over a volume: millions of voxels.
 
     Of training and prediction, millions of pixels that a network of full width sees; narrower
     ones count by their width; given weights are as many networks as `training.members`.
+    Of flood and fuse, with what is read around blocks, as `READING` says.
     0: next to nothing, or it follows the labelled sections alone.
     """
-    width = config.model.width / FULL_WIDTH
-    if stage == "train" and trains(config):
-        given = config.training
-        return given.members * given.steps * given.batch * given.crop**2 / 1e6 * width
-    if stage not in SHIPPED or stage == "train":
-        return 0.0
-    if stage == "survey" and config.volume.mask is None:  # sums what ingest has counted
-        return 0.0
-    voxels = prod(shape) / 1e6
-    if stage == "probe":  # every byte is hashed, that of a phantom is not there
+    if stage == "train" or (stage == "predict" and config.membrane is None):
+        return _seen(stage, config, shape)
+    times = float(stage in SHIPPED)
+    if stage == "survey":  # without a mask it sums what ingest has counted
+        times = float(config.volume.mask is not None)
+    elif stage == "probe":  # every byte is hashed, that of a phantom is not there
         sources = (config.volume.source, config.membrane and config.membrane.source)
-        return voxels * sum(source not in (None, "phantom") for source in sources)
-    if stage == "predict" and config.membrane is None:
-        seen = tiles_seen(config, shape) * config.prediction.views * config.training.members
-        return voxels * seen * width
-    return voxels
+        times = sum(source not in (None, "phantom") for source in sources)
+    elif stage in READING:
+        times = 1 + READING[stage] * (pixels_read(config, shape) - 1)
+    return times * prod(shape) / 1e6
+
+
+def _seen(stage: str, config: Config, shape: Triple) -> float:
+    """Millions of pixels that networks see, as of full width."""
+    given, width = config.training, config.model.width / FULL_WIDTH
+    if stage == "predict":
+        views = tiles_seen(config, shape) * config.prediction.views * given.members
+        return prod(shape) / 1e6 * views * width
+    crops = given.members * given.steps * given.batch if trains(config) else 0
+    return crops * given.crop**2 / 1e6 * width
 
 
 def job_count(stage: str, config: Config) -> int:

@@ -9,11 +9,10 @@ from math import prod
 from dcan.config.model import Blocks
 from dcan.errors import DcanError
 from dcan.geometry import Triple
-from dcan.steps.costs import START
+from dcan.steps.costs import START, pixels_read
 from dcan.steps.jobs import AROUND, Jobs, Setting, all_jobs, jobs_of
 from dcan.steps.probe import check_cut, nearest_legal, unit
 from dcan.storage.sources.stacks import CACHE_BYTES
-from dcan.storage.volumes import CHUNK
 
 MOST = 500
 """Batches of a stage, as of `blocks.batches`."""
@@ -51,14 +50,9 @@ def cut_of(setting: Setting) -> Cut:
         all_jobs(config),
         max(jobs.memory or 0 for jobs in batched),
         max(jobs.seconds for jobs in batched),
-        _decoded(block, setting.shape) / prod(block[1:]),
+        pixels_read(config, setting.shape),
         *hours(every),
     )
-
-
-def _decoded(block: Triple, shape: Triple) -> int:
-    """Pixels of a section that a block reads: its own, and whole chunks around it."""
-    return prod(min(b + 2 * CHUNK, n) for b, n in zip(block[1:], shape[1:], strict=True))
 
 
 def decodings(setting: Setting) -> float:

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dcan.cli import main
 from dcan.config import load, parse, write
 from dcan.config.model import Config
 from dcan.errors import DcanError
-from dcan.steps.costs import ON_GPU, SHIPPED, START, amount
+from dcan.geometry import Grid
+from dcan.steps.costs import ON_GPU, SHIPPED, START, amount, pixels_read
 from dcan.steps.cuts import alternatives, check_memory, cut_of, decodings, hours
 from dcan.steps.jobs import AROUND, Jobs, Setting, all_jobs, jobs_of
 from dcan.steps.plan import _stage_lines, figures
@@ -26,6 +29,7 @@ from dcan.steps.record import Record, benchmarks, measured, rate
 from dcan.steps.vouching import working
 from dcan.steps.workspace import Workspace
 from dcan.storage.attempts import attempt, count, holding
+from dcan.storage.volumes import CHUNK
 from tests.steps.conftest import Make, noise
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +91,7 @@ def test_a_job_takes_its_start_and_its_share_on_its_threads() -> None:
     one, two = (Setting(config(blocks={"batches": n}), TERA, 1) for n in (157, 314))
     flood = of(one, "flood")
     seconds, source = SHIPPED["flood"]
-    assert flood.total == pytest.approx(prod(TERA) / 1e6 * seconds)
+    assert flood.total == pytest.approx(amount("flood", config(), TERA) * seconds)
     assert flood.source == source
     assert flood.blocks == 100
     assert flood.seconds == pytest.approx(START + flood.total / 157 / 2)
@@ -108,13 +112,13 @@ def test_work_of_the_network_is_what_it_sees() -> None:
     assert amount("predict", config(model=half), TERA) == pytest.approx(plain / 2)
     copied = config(membrane={"source": "phantom"}, model={})
     assert amount("predict", copied, TERA) == prod(TERA) / 1e6
-    for stage, given, name in (
+    for stage, made, name in (
         ("predict", copied, "copy_phantom"),
         ("predict", config(membrane={"source": "map.tif"}, model={}), "copy"),
         ("ingest", copied, "ingest_phantom"),
         ("ingest", config(volume={**copied.volume.model_dump(), "source": "em.tif"}), "ingest"),
     ):
-        found = rate(stage, given, gpu=True, record=None)
+        found = rate(stage, made, gpu=True, record=None)
         assert found is not None
         assert (found.seconds, found.gpu) == (SHIPPED[name][0], False)
     assert amount("train", config(), TERA) == 0, "weights are given"
@@ -146,75 +150,75 @@ def test_a_record_gives_seconds_for_a_unit_of_work(done: Path) -> None:
     with pytest.raises(DcanError, match=r"--record .*: no benchmarks"):
         Record.read(done)
     assert measured(done) is None
-    bench(done, "flood-0", 999, 50 + START)
-    bench(done, "flood-1", 999, 70 + START)
+    bench(done, "relabel-0", 999, 50 + START)
+    bench(done, "relabel-1", 999, 70 + START)
     bench(done, "merge", 999, START + 1)
     bench(done, "drift", 999, "NA")
     record = Record.read(done)
-    assert record.cpu == {"flood": pytest.approx(0.12)}, "too short or unknown tells nothing"
+    assert record.cpu == {"relabel": pytest.approx(0.12)}, "too short or unknown tells nothing"
     assert (measured(done), record.gpu) == (record, {})
-    bench(done, "flood-1", 3, START + 0.5)
-    assert Record.read(done).cpu["flood"] == pytest.approx(0.10), "half of the work, not all"
+    bench(done, "relabel-1", 3, START + 0.5)
+    assert Record.read(done).cpu["relabel"] == pytest.approx(0.10), "half of the work, not all"
     setting = Setting(config(), TERA, 1, record=Record.read(done))
-    assert of(setting, "flood").total == pytest.approx(1e5)
-    assert of(setting, "flood").source == str(done)
+    assert of(setting, "relabel").total == pytest.approx(1e5)
+    assert of(setting, "relabel").source == str(done)
     assert of(setting, "fuse").source == SHIPPED["fuse"][1]
 
 
 def test_a_job_that_found_half_of_its_work_done_is_no_measure(done: Path) -> None:
     space = Workspace.of(config(output=str(done.parent)))
-    bench(done, "flood-0", 999, 50 + START)
-    bench(done, "flood-1", 999, 10 + START)
+    bench(done, "relabel-0", 999, 50 + START)
+    bench(done, "relabel-1", 999, 10 + START)
     bench(done, "train-1", 999, 50 + START)
-    found = dict(benchmarks(done, "flood"))
-    assert list(found) == ["flood-0", "flood-1"]
+    found = dict(benchmarks(done, "relabel"))
+    assert list(found) == ["relabel-0", "relabel-1"]
     for part in ("batch-1-of-2", "batch-11-of-20"):
-        with pytest.raises(KeyError), working(space, "flood", part):
+        with pytest.raises(KeyError), working(space, "relabel", part):
             raise KeyError
-    with working(space, "flood", "batch-1-of-2"):
+    with working(space, "relabel", "batch-1-of-2"):
         pass
-    assert Record.read(done).cpu["flood"] == pytest.approx(0.10)
-    with working(space, "flood", "batch-1-of-2"):
+    assert Record.read(done).cpu["relabel"] == pytest.approx(0.10)
+    with working(space, "relabel", "batch-1-of-2"):
         pass
-    assert Record.read(done).cpu["flood"] == pytest.approx(0.06), "all of it, at the next"
-    with working(space, "flood", "batch-11-of-20"):
+    assert Record.read(done).cpu["relabel"] == pytest.approx(0.06), "all of it, at the next"
+    with working(space, "relabel", "batch-11-of-20"):
         pass
-    assert Record.read(done).cpu["flood"] == pytest.approx(0.06), "that is of another job"
+    assert Record.read(done).cpu["relabel"] == pytest.approx(0.06), "that is of another job"
 
 
 def test_a_job_that_counted_what_it_did_is_measured_by_that(done: Path) -> None:
     space = Workspace.of(config(output=str(done.parent)))
-    bench(done, "flood-0", 999, 50 + START)
-    bench(done, "flood-1", 999, 10 + START)
-    with working(space, "flood", "batch-0-of-2"):
+    bench(done, "relabel-0", 999, 50 + START)
+    bench(done, "relabel-1", 999, 10 + START)
+    with working(space, "relabel", "batch-0-of-2"):
         pass
-    with pytest.raises(KeyError), working(space, "flood", "batch-1-of-2"):
+    with pytest.raises(KeyError), working(space, "relabel", "batch-1-of-2"):
         raise KeyError
-    with working(space, "flood", "batch-1-of-2"):
+    with working(space, "relabel", "batch-1-of-2"):
         count(10, 2, workers=1)  # the others were done before
-    assert Record.read(done).cpu["flood"] == pytest.approx(0.10)
-    with working(space, "flood", "batch-1-of-2"):
+    assert Record.read(done).cpu["relabel"] == pytest.approx(0.10)
+    with working(space, "relabel", "batch-1-of-2"):
         count(10, 0, workers=1)
-    assert Record.read(done).cpu["flood"] == pytest.approx(0.10), "it did nothing"
+    assert Record.read(done).cpu["relabel"] == pytest.approx(0.10), "it did nothing"
 
 
 def test_a_record_is_of_the_work_that_its_jobs_were_asked_for(done: Path) -> None:
     space = Workspace.of(config(phantom={"shape": [10, 10000, 10000]}, output=str(done.parent)))
-    for stage, part in (("flood", "batch-0-of-2"), ("flood", "batch-1-of-2"), ("merge", "all")):
+    for stage, part in (("relabel", "batch-0-of-2"), ("relabel", "batch-1-of-2"), ("merge", "all")):
         with working(space, stage, part):
             pass
-    bench(done, "flood-0", 999, 50 + START)
-    bench(done, "flood-1", 999, 70 + START)
+    bench(done, "relabel-0", 999, 50 + START)
+    bench(done, "relabel-1", 999, 70 + START)
     bench(done, "merge", 999, 80 + START)
     before = Record.read(done).cpu
-    assert before == {"flood": pytest.approx(0.12), "merge": pytest.approx(0.08)}
+    assert before == {"relabel": pytest.approx(0.12), "merge": pytest.approx(0.08)}
     changed = config(phantom={"shape": [10, 10000, 10000]}, blocks={"batches": 20})
     write(changed, done / "config.yaml")
     assert Record.read(done).cpu == before
-    with working(space, "flood", "batch-0-of-4"):
+    with working(space, "relabel", "batch-0-of-4"):
         pass
-    assert Record.read(done).cpu["flood"] == pytest.approx(0.12 / 0.75), "a quarter and a half"
-    with working(space, "flood", "batch-0-of-2"):
+    assert Record.read(done).cpu["relabel"] == pytest.approx(0.12 / 0.75), "a quarter and a half"
+    with working(space, "relabel", "batch-0-of-2"):
         pass
     assert Record.read(done).cpu == before, "the last one counts"
 
@@ -232,10 +236,10 @@ def test_the_cores_of_a_short_job_are_those_that_it_counted_itself(
 
 
 def test_a_benchmark_that_can_not_be_read_tells_nothing(done: Path) -> None:
-    bench(done, "flood-0", 999, 50 + START)
-    (done / "benchmarks" / "flood-1.tsv").write_bytes(b"s\tcpu_time\n\xff\t9\n")
-    (done / "benchmarks" / "flood-2.tsv").symlink_to("nowhere")
-    assert Record.read(done).cpu["flood"] == pytest.approx(0.1)
+    bench(done, "relabel-0", 999, 50 + START)
+    (done / "benchmarks" / "relabel-1.tsv").write_bytes(b"s\tcpu_time\n\xff\t9\n")
+    (done / "benchmarks" / "relabel-2.tsv").symlink_to("nowhere")
+    assert Record.read(done).cpu["relabel"] == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +301,23 @@ def test_other_cuts_are_legal_and_the_own_one_is_first() -> None:
     by_shape = {cut.shape: cut for cut in cuts if cut.batches == 40}
     small, own, large = (by_shape[16, n, n] for n in (1024, 2048, 4096))
     assert small.memory < own.memory < large.memory
-    assert (small.read, own.read, large.read) == (4, 2.25, 1.5625)
+    assert [c.read for c in (small, own, large)] == pytest.approx([4, 2.25, 1.5625], rel=0.08)
+    assert small.core_hours > own.core_hours > large.core_hours
+
+
+@given(st.integers(1, 4), st.integers(1, 3000), st.integers(1, 3000))
+@settings(max_examples=50, deadline=None)
+def test_what_blocks_read_is_counted_pixel_by_pixel(times: int, height: int, width: int) -> None:
+    side = times * 1024
+    made, shape = config(blocks={"shape": [16, side, side]}), (16, height, width)
+    read = sum(
+        (min(box.stop[1] + CHUNK, height) - max(box.start[1] - CHUNK, 0))
+        * (min(box.stop[2] + CHUNK, width) - max(box.start[2] - CHUNK, 0))
+        for box in Grid(shape, made.blocks.within(shape))
+    )
+    assert pixels_read(made, shape) == pytest.approx(read / (height * width))
+    assert amount("relabel", made, shape) == height * width * 16 / 1e6
+    assert amount("flood", made, shape) >= amount("relabel", made, shape)
 
 
 def test_a_profile_gives_threads_resources_and_gpus(tmp_path: Path) -> None:
