@@ -32,6 +32,8 @@ NODE = 256 * 2**10
 """MiB of memory that the nodes of many clusters have; few have more."""
 TWICE = 2.0
 """Times that a source is decoded, from which on the plan says so."""
+WIDER = 1.25
+"""Times that a tile is wider than a section, from which on the plan says so."""
 FILES_OF_A_JOB = 5
 """Log, benchmark, journal, tables, receipt."""
 
@@ -147,6 +149,12 @@ def _remarks(setting: Setting, every: list[Jobs]) -> Iterator[str]:
         yield (
             f"ingest decodes the source {times:.0f} times over, since {list(setting.piece)} of it "
             "are compressed in one piece: give wider blocks, or convert it to Zarr or tiles"
+        )
+    fitting = 8 * -(-max(setting.shape[1:]) // 8)
+    if config.membrane is None and config.prediction.tile >= WIDER * fitting:
+        yield (
+            f"prediction.tile is {config.prediction.tile} and a section {list(setting.shape[1:])}: "
+            f"with tile {fitting} the network sees fewer pixels beyond its edges"
         )
     for jobs in every:
         if jobs.memory is not None and jobs.memory > NODE:

@@ -443,6 +443,10 @@ def test_remarks_name_what_could_be_better(tmp_path: Path) -> None:
         "remarks"
     ][1:]
     assert re.match(r"a job of link takes up to 2\d\d\.\d GiB: see that a node has", large)
+    for side, tile, told in ((1000, 1248, []), (999, 1256, ["1000"]), (300, 1024, ["304"])):
+        small = config(phantom={"shape": [16, 200, side]}, prediction={"tile": tile})
+        remarks = " ".join(figures(Setting(small, (16, 200, side), 1))["remarks"])
+        assert re.findall(r"with tile (\d+) the network sees fewer", remarks) == told
     given = profile(tmp_path, **{"default-resources": {"runtime": 120}})
     late = figures(Setting(config(), TERA, 1, given))["remarks"]
     assert [r for r in late if "a job of drift" in r]
