@@ -13,14 +13,15 @@ import numpy as np
 
 from dcan.config import planned, schema
 from dcan.geometry import Grid
-from dcan.report.wording import duration
+from dcan.report.wording import duration, size
 from dcan.steps.costs import tiles_seen
-from dcan.steps.cuts import alternatives, check_memory, decodings, hours
-from dcan.steps.jobs import Jobs, Setting, all_jobs, jobs_of, load_of
+from dcan.steps.cuts import alternatives, check_memory, hours
+from dcan.steps.jobs import Setting, all_jobs, jobs_of, load_of
 from dcan.steps.memory import step_bytes
 from dcan.steps.probe import STORES, check_cut, check_declared
 from dcan.steps.profile import Profile
 from dcan.steps.record import Record, measured, resolved_on_gpu
+from dcan.steps.remarks import remarks
 from dcan.steps.sources import opened
 from dcan.steps.workspace import Workspace
 from dcan.storage.pyramids import level_shapes
@@ -28,12 +29,6 @@ from dcan.storage.sources import Source, decoded
 
 TABLES = 1.1
 """Bytes of tables for a voxel: docs/log.md, what the stages cost."""
-NODE = 256 * 2**10
-"""MiB of memory that the nodes of many clusters have; few have more."""
-TWICE = 2.0
-"""Times that a source is decoded, from which on the plan says so."""
-WIDER = 1.25
-"""Times that a tile is wider than a section, from which on the plan says so."""
 FILES_OF_A_JOB = 5
 """Log, benchmark, journal, tables, receipt."""
 
@@ -95,7 +90,7 @@ def figures(setting: Setting) -> dict[str, Any]:
         "gpu_hours": round(gpu_hours, 3),
         "stages": [asdict(jobs) for jobs in every],
         "alternatives": [asdict(cut) for cut in alternatives(setting)],
-        "remarks": list(_remarks(setting, every)),
+        "remarks": list(remarks(setting, every)),
     }
 
 
@@ -129,56 +124,6 @@ def _memory(setting: Setting) -> dict[str, list[int]]:
     return found
 
 
-def _remarks(setting: Setting, every: list[Jobs]) -> Iterator[str]:
-    """What works, and could be better."""
-    config, batches, blocks = setting.config, setting.config.batches(), setting.blocks
-    if batches > blocks:
-        yield (
-            f"blocks.batches is {batches}, but there are {blocks} blocks: of each stage "
-            f"{batches - blocks} jobs have nothing to do, give {blocks} or fewer"
-        )
-    if config.declared() is None and config.blocks.batches == "auto":
-        declared = config.volume.model_copy(update={"shape": setting.shape})
-        derived = config.model_copy(update={"volume": declared}).batches()
-        if derived > 1:
-            yield (
-                "no shape is declared, so each stage is one job: set volume.shape to "
-                f"{list(setting.shape)}, and each has {derived}"
-            )
-    if (times := decodings(setting)) >= TWICE:
-        yield (
-            f"ingest decodes the source {times:.0f} times over, since {list(setting.piece)} of it "
-            "are compressed in one piece: give wider blocks, or convert it to Zarr or tiles"
-        )
-    fitting = 8 * -(-max(setting.shape[1:]) // 8)
-    if config.membrane is None and config.prediction.tile >= WIDER * fitting:
-        yield (
-            f"prediction.tile is {config.prediction.tile} and a section {list(setting.shape[1:])}: "
-            f"with tile {fitting} the network sees fewer pixels beyond its edges"
-        )
-    for jobs in every:
-        if jobs.memory is not None and jobs.memory > NODE:
-            yield (
-                f"a job of {jobs.stage} takes up to {_size(jobs.memory * 2**20)}: see that a node "
-                "has as much before the run comes to it"
-            )
-        minutes = setting.profile.given(jobs.stage, "runtime") if setting.profile else None
-        if minutes is not None and jobs.seconds > 60 * minutes:
-            advice = "more batches or " if jobs.blocks > 1 else ""
-            yield (
-                f"a job of {jobs.stage} takes about {duration(jobs.seconds)}, the profile's "
-                f"runtime is {minutes} min: give {advice}more time"
-            )
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
 def _lines(space: Workspace, found: dict[str, Any]) -> Iterator[str]:
     yield f"volume      {space.config.volume.name}: {found['shape']}, {found['voxels']:,} voxels"
     yield (
@@ -193,7 +138,7 @@ def _lines(space: Workspace, found: dict[str, Any]) -> Iterator[str]:
             f"{found['halo_cost']} pixels for each of the volume's"
         )
     for name, count in found["bytes"].items():
-        yield f"{name:18}{_size(count)} before compression"
+        yield f"{name:18}{size(count)} before compression"
     yield from _stage_lines(found["stages"])
     yield f"in all      {found['core_hours']:,.2f} core-hours, {found['gpu_hours']:,.2f} GPU-hours"
     yield from _cut_lines(found["alternatives"])
@@ -204,7 +149,7 @@ def _stage_lines(stages: list[dict[str, Any]]) -> Iterator[str]:
     yield f"{'stage':18}{'jobs':>5}{'blocks':>9}{'threads':>9}{'memory':>12}  a job takes"
     sources = list(dict.fromkeys(s["source"] for s in stages if s["source"]))
     for stage in stages:
-        memory = "" if stage["memory"] is None else _size(stage["memory"] * 2**20)
+        memory = "" if stage["memory"] is None else size(stage["memory"] * 2**20)
         threads = f"{stage['threads']}{_beside(stage['gpus'])}"
         takes = "not counted"
         if stage["source"]:
@@ -230,7 +175,7 @@ def _cut_lines(cuts: list[dict[str, Any]]) -> Iterator[str]:
     for cut in cuts:
         yield (
             f"  {list(cut['shape'])!s:20}{cut['batches']:8}{cut['blocks']:12,}{cut['jobs']:6}"
-            f"{_size(cut['memory'] * 2**20):>11}{duration(cut['longest']):>16}"
+            f"{size(cut['memory'] * 2**20):>11}{duration(cut['longest']):>16}"
             f"{cut['core_hours']:14,.1f}{cut['gpu_hours']:9,.1f}{cut['read']:6.2f}"
         )
 
