@@ -13,7 +13,7 @@ from dcan.config.values import bounds, within
 
 if TYPE_CHECKING:
     from dcan.config.model import Config
-    from dcan.config.networks import Model
+    from dcan.config.networks import Model, Training
     from dcan.config.volumes import Evaluation, Source, TrainingVolume, Truth
 
 PHANTOM = ("phantom", None)
@@ -56,6 +56,17 @@ def agree(config: Config) -> None:
         _agree_on_folds(config)
     _agree_on_membrane(config)
     _agree_on_model(config.model)
+    _agree_on_losses(config.training)
+
+
+def _agree_on_losses(training: Training) -> None:
+    """The weight of the heads' own losses falls to its floor, and from no lower."""
+    start, floor = training.discount_start, training.discount_floor
+    if start < floor:
+        raise ValueError(
+            f"training.discount_start is {start}, below discount_floor, {floor}: give a floor that "
+            "is no higher"
+        )
 
 
 def _agree_on_model(model: Model) -> None:

@@ -48,14 +48,21 @@ def _locked(path: Path) -> int | None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        why = error.strerror or str(error)
-        raise DcanError(f"a GPU cannot be leased in {path}: {why}: set TMPDIR") from None
+        raise _unlocked(path, error) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None
+    except OSError as error:  # of file systems without locks
+        os.close(descriptor)
+        raise _unlocked(path, error) from None
     return descriptor
+
+
+def _unlocked(path: Path, error: OSError) -> DcanError:
+    why = error.strerror or str(error)
+    return DcanError(f"a GPU cannot be leased in {path}: {why}: set TMPDIR to a local folder")
 
 
 def _take(devices: Sequence[str], count: int, leases: Path) -> dict[str, int]:

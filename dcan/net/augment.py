@@ -84,7 +84,7 @@ DISTURBANCES = (*OCCASIONAL[:3], "contrast", "brightness", *OCCASIONAL[3:], *DEF
 OFF = dataclasses.replace(DEFAULT, turns=False, **dict.fromkeys(DISTURBANCES, 0))
 
 TRIES = 20
-"""Places that are drawn at most until one has labelled pixels, among those that can have some."""
+"""Places that are drawn until one has labelled pixels; after so many it is drawn around one."""
 AROUND = 8
 """Pixels around a place that a cubic spline's value there depends on: the rest is below 1e-4."""
 
@@ -182,15 +182,24 @@ def border_of(crop: int) -> int:
 def _starts(section: Section, rng: Generator, crop: int) -> list[int]:
     """Where a crop begins: anywhere that some labelled pixel is learned, before it is bent."""
     border = border_of(crop)
-    for _ in range(TRIES):
-        starts = [
-            _start(length, extent, rng, crop)
-            for length, extent in zip(section.em.shape, section.extent, strict=True)
-        ]
+    for _ in range(TRIES if section.labelled else 1):
+        starts = _within(section, section.extent, rng, crop)
         y, x = (slice(max(0, start + border), start + crop - border) for start in starts)
         if (section.target[y, x] != UNKNOWN).any():
-            break
-    return starts
+            return starts
+    if not section.labelled:
+        return starts
+    pixel = int(rng.choice(np.flatnonzero(section.target != UNKNOWN)))
+    at = np.unravel_index(pixel, section.target.shape)
+    return _within(section, tuple((int(i), int(i) + 1) for i in at), rng, crop)
+
+
+def _within(
+    section: Section, extent: tuple[tuple[int, int], ...], rng: Generator, crop: int
+) -> list[int]:
+    """Where a crop begins that learns some of the rows and some of the columns of an extent."""
+    spans = zip(section.em.shape, extent, strict=True)
+    return [_start(length, span, rng, crop) for length, span in spans]
 
 
 def _start(length: int, extent: tuple[int, int], rng: Generator, crop: int) -> int:

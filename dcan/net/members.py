@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dcan.net.model import MEMBRANE, Architecture
 from dcan.net.networks import build
+from dcan.net.shortage import ELSEWHERE, memory_for
 
 
 class Member(Protocol):
@@ -36,7 +37,8 @@ class TorchMember:
         self._dtype = dtype
         model = build(architecture)
         model.load_state_dict(weights)
-        model.to(torch.device(device), dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with memory_for("the network", f"model.width is {architecture.width}", ELSEWHERE):
+            model.to(torch.device(device), dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._model = model.requires_grad_(False)
 
     def __call__(self, em: Tensor) -> Tensor:

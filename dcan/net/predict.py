@@ -68,7 +68,18 @@ class Predictor:
             memory_for("its window", f"prediction.tile is {tile}", str(smaller)),
             torch.inference_mode(),
         ):
-            return np.stack([self._levels(each, halo) for each in windows])
+            before = self._shortages()
+            found = np.stack([self._levels(each, halo) for each in windows])
+            if self._shortages() != before:
+                # cuDNN takes another engine where a workspace does not fit, whose bits differ.
+                raise MemoryError("another kernel would be taken")
+            return found
+
+    def _shortages(self) -> int:
+        """How often this process has asked the device for memory in vain."""
+        if self._device.type != "cuda":
+            return 0
+        return int(torch.cuda.memory_stats(self._device)["num_ooms"])
 
     def _levels(self, window: NDArray[np.float32], halo: int) -> NDArray[np.uint8]:
         em = torch.from_numpy(window)[None, None].to(self._device)  # (1, 1, h, w)

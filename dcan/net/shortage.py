@@ -9,7 +9,14 @@ import torch
 
 from dcan.errors import DcanError
 
-ON_CPU = "allocate memory"  # what torch's own allocator says on the CPU, in a RuntimeError
+SHORT = (
+    "allocate memory",  # torch's own allocator on the CPU
+    "out of memory",  # CUDA, where something else than the allocator has asked
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine",  # cuDNN, where no engine's workspace fits: pytorch#108645
+)
+"""What is said in a RuntimeError."""
+ELSEWHERE = "a device that nobody else computes on, or a narrower network"
 
 
 @contextmanager
@@ -22,7 +29,7 @@ def memory_for(what: str, given: str, instead: str) -> Iterator[None]:
         yield
     except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
         known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and ON_CPU not in str(error):
+        if not known and not any(text in str(error) for text in SHORT):
             raise
         first = (str(error) or "out of memory").splitlines()[0][:120]
         raise DcanError(

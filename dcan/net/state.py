@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dcan.errors import DcanError
@@ -15,7 +17,7 @@ from dcan.net.model import Architecture, Logits
 from dcan.net.networks import build, initialise
 from dcan.net.recipe import Recipe
 from dcan.net.rule import DivergedError, loss, optimiser
-from dcan.net.shortage import memory_for
+from dcan.net.shortage import ELSEWHERE, memory_for
 from dcan.net.team import ALONE, Team
 from dcan.net.validation import Judge, Measured
 
@@ -69,6 +71,25 @@ class TrainingState:
         return cls(**groups, **{key: plain.get(key) for key in kinds})  # type: ignore[arg-type]
 
 
+Handed = tuple[dict[str, NDArray[Any]], Mapping[str, object]]
+"""Arrays and plain values of a state."""
+
+
+def handed(state: TrainingState) -> Handed:
+    """A state for another process, without what the first of a team alone needs.
+
+    As arrays, which go through a pipe: tensors would lie in /dev/shm, which containers keep small.
+    """
+    tensors, plain = replace(state, best={}, average={}).pack()
+    return {name: tensor.numpy() for name, tensor in tensors.items()}, plain
+
+
+def received(given: Handed) -> TrainingState:
+    """The state that `handed` gave."""
+    arrays, plain = given
+    return TrainingState.unpack({n: torch.from_numpy(a) for n, a in arrays.items()}, plain)
+
+
 class Run:
     """The network, its optimiser, the average of its weights, and the best so far."""
 
@@ -83,7 +104,8 @@ class Run:
         self.model = build(architecture)
         initialise(self.model, recipe.seed, recipe.deconvolution)
         # A step takes a quarter less time than with planes one after the other.
-        self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with memory_for("the network", f"model.width is {architecture.width}", ELSEWHERE):
+            self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = optimiser(recipe.resolved(), self.model)
         self.recipe, self.device, self.team = recipe, device, team
         self.heads = architecture.heads if architecture.kind == "dcan" else ()

@@ -13,6 +13,7 @@ import os
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dcan.errors import DcanError
 from dcan.net.rule import UNKNOWN
 
-LONGEST = timedelta(hours=1)  # others wait while the first one validates
+LONGEST = timedelta(days=1)  # others wait while the first one validates; who ends, ends all
 END = 60.0  # seconds that the others have to end in
 GRACE = 10.0  # seconds that the first has to notice by itself that another ended
 
@@ -88,15 +89,37 @@ def joined(team: Team, meeting: str, device: str) -> Iterator[None]:
         torch.cuda.set_device(device)
     distributed.init_process_group(
         "nccl" if cuda else "gloo",
-        init_method=f"file://{meeting}",
+        store=distributed.FileStore(meeting, team.size),  # type: ignore[attr-defined]
         rank=team.rank,
         world_size=team.size,
         timeout=LONGEST,
     )
-    try:
-        yield
-    finally:
+    yield
+    # Not where the body fails: NCCL would wait here for the others, which wait in the body.
+    distributed.destroy_process_group()
+
+
+def _abandon() -> None:
+    """Leave a group whose others are gone."""
+    if distributed.get_backend() == "nccl":
+        distributed.distributed_c10d._abort_process_group()  # the other end waits for them
+    else:
         distributed.destroy_process_group()
+
+
+def _alone(target: Callable[..., None], *arguments: object) -> None:
+    """Run `target` in a process of its own, which ends at once where that fails.
+
+    The end of an interpreter would wait for the group.
+    """
+    try:
+        target(*arguments)
+    except DcanError as error:
+        _log.error("dcan: error: %s", error)
+        os._exit(1)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
 
 
 def end_with(parent: int) -> None:
@@ -126,7 +149,9 @@ def followed(
         meeting = f"{folder}/meeting"
         others: list[BaseProcess] = [
             context.Process(
-                target=target, args=(rank, meeting, device, os.getpid(), *arguments), daemon=True
+                target=_alone,
+                args=(target, rank, meeting, device, os.getpid(), *arguments),
+                daemon=True,
             )
             for rank, device in enumerate(devices[1:], 1)
         ]
@@ -150,6 +175,8 @@ def followed(
             for process in others:
                 process.kill()
                 process.join()
+            if distributed.is_initialized():
+                _abandon()
 
 
 def _ended(others: Sequence[BaseProcess], devices: Sequence[str]) -> str | None:

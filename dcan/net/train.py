@@ -19,7 +19,7 @@ from dcan.net.model import STRIDE, Architecture
 from dcan.net.networks import reach
 from dcan.net.recipe import Recipe
 from dcan.net.rule import UNKNOWN, learning_rate
-from dcan.net.state import Run, TrainingState
+from dcan.net.state import Run, TrainingState, handed, received
 from dcan.net.team import ALONE, Team, end_with, fitting, followed, joined
 from dcan.net.validation import Judge
 
@@ -111,7 +111,8 @@ def train(
     if len(used) == 1:
         yield from _fit(architecture, recipe, material, state, used[0], ALONE)
         return
-    team, given = Team(0, len(used)), (len(used), architecture, recipe, material, state)
+    team, begun = Team(0, len(used)), handed(state) if state else None
+    given = (len(used), architecture, recipe, Material(material.sections, ()), begun)
     with followed(_follow, given, used) as meeting, joined(team, meeting, used[0]):
         yield from _fit(architecture, recipe, material, state, used[0], team)
 
@@ -119,10 +120,10 @@ def train(
 def _follow(rank: int, meeting: str, device: str, parent: int, size: int, *given: Any) -> None:
     """Train along in a process of its own; the first of the team keeps the records."""
     end_with(parent)
-    team, (architecture, recipe, material, state) = Team(rank, size), given
-    alone = Material(material.sections, ())
+    architecture, recipe, material, begun = given
+    team, state = Team(rank, size), received(begun) if begun else None
     with joined(team, meeting, device):
-        for _ in _fit(architecture, recipe, alone, state, device, team):
+        for _ in _fit(architecture, recipe, material, state, device, team):
             pass
 
 

@@ -29,7 +29,7 @@ def precision_error(
         return None
     truths, tissues = validation.truths[:SECTIONS], validation.tissues[:SECTIONS]
     maps, exact = validation.maps[:SECTIONS], validation.predicted(SECTIONS, exact=True)
-    apart = np.abs(np.stack(maps).astype(np.int16) - np.stack(exact)) / 255
+    apart = [np.abs(u.astype(np.int16) - v) for u, v in zip(maps, exact, strict=True)]
     own, other = (
         rand_error(
             foreground_counts(truth, segment(u, fusion, tissue).labels)
@@ -41,8 +41,8 @@ def precision_error(
         "backend": record["backend"],
         "precision": record["precision"],
         "sections": len(maps),
-        "largest": float(apart.max()),
-        "mean": float(apart.mean()),
+        "largest": max(int(each.max()) for each in apart) / 255,
+        "mean": sum(int(each.sum()) for each in apart) / sum(each.size for each in apart) / 255,
         "rand_error": own,
         "exact_rand_error": other,
     }

@@ -186,6 +186,9 @@ def test_a_value_that_is_not_finite_is_refused(predictor: Predictor, bad: float)
         MemoryError("no more"),
         MemoryError(),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: out of memory"),
     ],
 )
 def test_where_memory_is_short_the_tile_to_try_is_named(error: Exception) -> None:

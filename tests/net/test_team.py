@@ -20,7 +20,7 @@ import torch
 
 from dcan.errors import DcanError
 from dcan.net.model import Architecture
-from dcan.net.state import TrainingState
+from dcan.net.state import TrainingState, handed, received
 from dcan.net.team import fitting
 from dcan.net.train import Material, Record, train
 from tests.net.test_train import ARCHITECTURE, MATERIAL, RECIPE, section
@@ -88,6 +88,51 @@ def test_a_loss_that_is_not_finite_ends_all() -> None:
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_the_first_leaves_a_group_when_nobody_is_left_to_wait_for(
+    endless: Iterator[Record], monkeypatch: pytest.MonkeyPatch, *, stopped: bool
+) -> None:
+    """The end of a group waits for the others under NCCL, and they wait in the next sum."""
+    left: list[int] = []
+    destroy = torch.distributed.destroy_process_group
+
+    def counted() -> None:
+        left.append(len(multiprocessing.active_children()))
+        destroy()
+
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", counted)
+    if stopped:
+        endless.close()  # type: ignore[attr-defined]
+    else:
+        with pytest.raises(OSError, match="full"):
+            endless.throw(OSError("full"))  # type: ignore[attr-defined]
+    assert left == [0]
+    assert not torch.distributed.is_initialized()
+
+
+def test_a_state_is_gone_on_from_by_all() -> None:
+    half = next(r.state for r in trained(["cpu"]) if r.state is not None and r.step < RECIPE.steps)
+    averaged = dataclasses.replace(TOGETHER, average=0.9)
+    alone, together = (
+        last(list(train(ARCHITECTURE, averaged, UNEVEN, half, devices)))
+        for devices in (["cpu"], ["cpu", "cpu"])
+    )
+    for name, tensor in alone.average.items():
+        assert torch.allclose(tensor, together.average[name], atol=2e-5), name
+
+
+def test_a_state_is_handed_on_as_arrays() -> None:
+    state = last(trained(["cpu"]))
+    arrays, _ = given = handed(state)
+    assert all(isinstance(array, np.ndarray) for array in arrays.values())
+    found = received(given)
+    assert (found.step, found.best, found.average) == (state.step, {}, {})
+    for group in ("weights", "optimiser"):
+        first, second = getattr(state, group), getattr(found, group)
+        assert first.keys() == second.keys() != set()
+        assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
 ALL = """
 import dataclasses
 import itertools
@@ -115,10 +160,11 @@ def test_nobody_outlives_the_first() -> None:
 
 EARLY = """
 import sys
+from dcan.errors import DcanError
 from dcan.net import team
 team.GRACE = 0.5
 def never(rank, meeting, device, parent):
-    sys.exit(3)
+    raise {error}
 if __name__ == "__main__":
     with team.followed(never, (), ["cpu", "cpu"]) as meeting:
         with team.joined(team.Team(0, 2), meeting, "cpu"):
@@ -126,15 +172,18 @@ if __name__ == "__main__":
 """
 
 
-def test_one_that_never_comes_is_not_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("error", "traced"), [('DcanError("no room")', 0), ('OSError("odd")', 1)])
+def test_one_that_never_comes_is_not_waited_for(tmp_path: Path, error: str, traced: int) -> None:
     script = tmp_path / "early.py"
-    script.write_text(EARLY)
+    script.write_text(EARLY.format(error=error))
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 1
     assert "together" not in done.stdout
-    assert "the process that trained on cpu ended (status 3)" in done.stderr
+    assert "the process that trained on cpu ended (status 1)" in done.stderr
+    assert done.stderr.count("Traceback") == traced
+    assert ("no room" if traced == 0 else "odd") in done.stderr
 
 
 def test_more_devices_than_samples_are_not_used() -> None:

@@ -22,6 +22,7 @@ def test_a_short_training_segments_real_sections(tmp_path: Path) -> None:
         {
             "training": {"steps": 150, "crop": 160, "batch": 2, "validate_every": 75},
             "model": {"width": 8},
+            "prediction": {"tile": 512, "halo": 64},
         },
         shipped,
     )
