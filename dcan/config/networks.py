@@ -44,6 +44,15 @@ class Augmentation(Strict):
     """Probability of membrane that fades in a few places, and is there in the target."""
 
 
+def evenly(batch: int, most: int) -> int:
+    """How many of `most` processes a batch can be dealt out to evenly.
+
+    >>> [evenly(4, most) for most in (1, 2, 3, 8)]
+    [1, 2, 2, 4]
+    """
+    return max(n for n in range(1, max(1, most) + 1) if batch % n == 0)
+
+
 class Training(Strict):
     """The training of the network."""
 

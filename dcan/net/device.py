@@ -26,6 +26,11 @@ def device_of(wanted: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
     return "cuda" if present and wanted != "cpu" else "cpu"
 
 
+def kind_of(device: str) -> str | None:
+    """The name of the kind of GPU that computes here, the first that is seen; None: a CPU does."""
+    return str(torch.cuda.get_device_name()) if device == "cuda" else None
+
+
 def resolve(wanted: Prediction, *, onnx: bool = False) -> dict[str, Any]:
     """What predicts here, as a record of all that decides bits.
 
@@ -34,7 +39,7 @@ def resolve(wanted: Prediction, *, onnx: bool = False) -> dict[str, Any]:
     Raises DcanError: a device or backend is asked for that is not here.
     """
     device = device_of(wanted.device)
-    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    name = kind_of(device) or _processor()
     if onnx:
         versions = {"onnxruntime": onnxruntime_version(device)}
         backend, precision = "onnxruntime", "float32"

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dcan.config.networks import evenly
 from dcan.errors import DcanError
 from dcan.net.rule import UNKNOWN
 
@@ -75,8 +76,7 @@ def fitting(devices: Sequence[str], batch: int) -> list[str]:
     >>> fitting(["cuda:0", "cuda:1", "cuda:2"], 4)
     ['cuda:0', 'cuda:1']
     """
-    size = max(n for n in range(1, len(devices) + 1) if batch % n == 0)
-    return list(devices[:size])
+    return list(devices[: evenly(batch, len(devices))])
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from dcan.config import FILLED_BY, Config, planned, trains
+from dcan.config.networks import evenly
 from dcan.geometry import Grid, Triple
 from dcan.steps.costs import START, amount, job_count
 from dcan.steps.memory import MIB, Load, step_bytes
@@ -22,8 +23,6 @@ AROUND = 300
 """MiB of the two snakemakes around a job on a cluster, none of its own: 131 each, measured."""
 OF_THE_NETWORK = ("train", "resolve", "calibrate", "predict")
 """Stages whose jobs ask for a GPU."""
-SHARING = ("train", "predict")
-"""Those of them whose jobs share their work among several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,10 @@ def job_of(setting: Setting, stage: str, threads: int | None = None) -> Jobs:
     # the largest batch: blocks are dealt out one by one
     largest = -(-setting.blocks // count) if batched else 0
     share = largest / setting.blocks if batched else 1 / count
-    held = step_bytes(stage.partition("_")[0], config, load_of(setting), threads)
+    network = stage in OF_THE_NETWORK and not config.membrane
+    at_once = gpus or (_own_threads(config, stage) if network else threads)
+    processes = gpus or 1
+    held = step_bytes(stage.partition("_")[0], config, load_of(setting), threads, processes)
     return Jobs(
         stage,
         count,
@@ -126,7 +128,7 @@ def job_of(setting: Setting, stage: str, threads: int | None = None) -> Jobs:
         threads,
         gpus,
         None if held is None else -(-held // MIB),
-        START + total * share / (gpus or threads),
+        START + total * share / at_once,
         total,
         found.source if found and work else "",
     )
@@ -140,9 +142,11 @@ def load_of(setting: Setting) -> Load:
 
 def _threads(setting: Setting, stage: str) -> int:
     given = setting.profile.threads_of(stage) if setting.profile else None
-    if given is not None:
-        return given
-    config = setting.config
+    return _own_threads(setting.config, stage) if given is None else given
+
+
+def _own_threads(config: Config, stage: str) -> int:
+    """The threads of the rule, which are those that a network computes on where it has no GPU."""
     own = {
         "train": config.training.threads if trains(config) else 1,
         "predict": config.prediction.threads,
@@ -156,7 +160,9 @@ def _gpus(setting: Setting, stage: str) -> int:
     if not _on_gpu(setting, stage):
         return 0
     given = setting.profile.given(stage, "gpu") if setting.profile else None
-    return given if given and stage in SHARING else 1
+    if stage == "train":
+        return evenly(setting.config.training.batch, given or 1)
+    return given if given and stage == "predict" else 1
 
 
 def _on_gpu(setting: Setting, stage: str) -> bool:

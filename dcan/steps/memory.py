@@ -173,10 +173,13 @@ def window_side(config: Config) -> int:
     return config.prediction.tile + 2 * config.prediction.halo
 
 
-def step_bytes(stage: str, config: Config, load: Load, workers: int) -> int | None:
+def step_bytes(
+    stage: str, config: Config, load: Load, workers: int, processes: int = 1
+) -> int | None:
     """Peak bytes of a job of `stage` with `workers`; None for stages that hold next to nothing.
 
-    The labelled sections that training and calibration hold beside are not counted.
+    `processes`: of a training, one a GPU. The labelled sections that training and calibration
+    hold beside are not counted.
     """
     if stage in BLOCKS:
         kept = _kept(load.piece) if stage == "ingest" else 0
@@ -184,7 +187,9 @@ def step_bytes(stage: str, config: Config, load: Load, workers: int) -> int | No
     if stage == "link":
         return PROCESS + KERNELS + _link(load)
     held = _beside_network(stage, config, load, workers)
-    return None if held is None else PROCESS + KERNELS + NETWORK + held
+    if held is None:
+        return None
+    return (PROCESS + KERNELS + NETWORK + held) * (processes if stage == "train" else 1)
 
 
 def _beside_network(stage: str, config: Config, load: Load, workers: int) -> int | None:

@@ -8,7 +8,7 @@ from typing import cast
 
 from dcan.errors import DcanError
 from dcan.net.augment import Strength
-from dcan.net.device import device_of, precision_of
+from dcan.net.device import device_of, kind_of, precision_of
 from dcan.net.model import Architecture
 from dcan.net.recipe import Precision, Recipe
 from dcan.steps.workspace import Workspace
@@ -27,13 +27,16 @@ class Machine:
 
     device: str
     precision: Precision
+    name: str | None = None
+    """Of the kind of GPU."""
 
     @classmethod
     def found(cls, space: Workspace) -> Machine:
         """This machine, as the configuration wants it used."""
         given = space.config
         device = device_of(given.prediction.device)
-        return cls(device, cast(Precision, precision_of(given.training.precision, device)))
+        precision = cast(Precision, precision_of(given.training.precision, device))
+        return cls(device, precision, kind_of(device))
 
     @property
     def spare(self) -> int:
@@ -45,13 +48,14 @@ class Machine:
 
         Raises DcanError: it was another device.
         """
-        if not isinstance(kept, dict) or kept.get("device") != self.device:
-            was = kept.get("device") if isinstance(kept, dict) else kept
-            raise DcanError(
-                f"this training began on {was}, this machine has {self.device}: go on there, or "
-                "remove models/member-*.state.safetensors to begin anew"
-            )
-        return Machine(self.device, kept["precision"])
+        was = kept if isinstance(kept, dict) else {}
+        for began, has in ((was.get("device"), self.device), (was.get("name"), self.name)):
+            if began != has:
+                raise DcanError(
+                    f"this training began on {began}, this machine has {has}: go on there, or "
+                    "remove models/member-*.state.safetensors to begin anew"
+                )
+        return Machine(self.device, was["precision"], self.name)
 
 
 def recipe(space: Workspace, member: int, machine: Machine) -> Recipe:

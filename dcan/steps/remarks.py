@@ -45,6 +45,12 @@ def remarks(setting: Setting, every: list[Jobs]) -> Iterator[str]:
         )
     for jobs in every:
         yield from _of_jobs(setting, jobs)
+        given = setting.profile.given(jobs.stage, "gpu") if setting.profile else None
+        if jobs.stage == "train" and given and 0 < jobs.gpus < given:
+            yield (
+                f"a batch of {config.training.batch} is dealt out to {jobs.gpus} of the {given} "
+                f"GPUs of a training: give a training.batch that {given} divides, or fewer GPUs"
+            )
 
 
 def _of_jobs(setting: Setting, jobs: Jobs) -> Iterator[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 
+from dcan.config.networks import evenly
 from dcan.errors import DcanError
 from dcan.geometry import Triple
 from dcan.steps.jobs import AROUND, Setting, job_of, load_of
@@ -65,16 +66,21 @@ class Requests:
         except DcanError:
             return None
 
-    def mib(self, stage: str, workers: int) -> int:
+    def mib(self, stage: str, workers: int, gpus: int = 1) -> int:
         """MiB of a job: what `dcan plan` predicts, and what it does not count.
 
+        `gpus`: that it asks for; a training has a process on each, with the sections in it.
         Until the volume has been looked at its shape is the declared one, or 64 sections of
         8192 x 8192.
         """
         given = self._setting
-        found = step_bytes(stage.partition("_")[0], given.config, load_of(given), workers)
+        processes = evenly(given.config.training.batch, gpus) if stage == "train" else 1
+        load, kind = load_of(given), stage.partition("_")[0]
+        found = step_bytes(kind, given.config, load, workers, processes)
         predicted = TABLES if found is None else -(-found // MIB)
-        return AROUND + (max(LABELLED, predicted + SECTIONS) if stage in OF_SECTIONS else predicted)
+        if stage in OF_SECTIONS:
+            predicted = max(LABELLED, predicted + SECTIONS * processes)
+        return AROUND + predicted
 
     def minutes(self, stage: str, workers: int) -> int:
         """Minutes of a job: `SLOWER` times what `dcan plan` predicts, and `LEAST`.

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dcan.config.networks import evenly
 from dcan.errors import DcanError
 from dcan.net.augment import Section
 from dcan.net.model import STRIDE
@@ -23,6 +24,7 @@ from dcan.steps.truth import Labelled, hashes, labelled
 from dcan.steps.versions import versions
 from dcan.steps.vouching import Progress, check_inputs, vouch, working
 from dcan.steps.workspace import Workspace
+from dcan.storage.attempts import count
 from dcan.storage.checkpoints import (
     Meta,
     Weights,
@@ -106,9 +108,13 @@ def _fit(
     tell_seen([s.sha256 for s in kept_back], start)
     material, shape = Material(sections, [_section(s) for s in kept_back]), architecture(space)
     since = kept.state.step if kept.state else 0
+    count(rule.steps, rule.steps - since, 1)
+    used = evenly(rule.batch, gpus)
+    if used < gpus:
+        _log.info("train: on %d of %d GPUs, to which a batch is dealt out evenly", used, gpus)
     with (
         Events(space.root / "tensorboard" / f"member-{member}", since) as events,
-        devices({"device": kept.machine.device}, gpus) as held,
+        devices({"device": kept.machine.device, "name": kept.machine.name}, used) as held,
     ):
         for record in train(shape, rule, material, kept.state, held):
             kept.add(record)
@@ -149,9 +155,9 @@ def train_member(space: Workspace, member: int, gpus: int = 1) -> None:
 
     Raises DcanError: there is no such member.
     """
-    count = space.config.training.members
-    if not 0 <= member < count:
-        raise DcanError(f"--member {member}: training.members is {count}, give 0..{count - 1}")
+    members = space.config.training.members
+    if not 0 <= member < members:
+        raise DcanError(f"--member {member}: training.members is {members}, give 0..{members - 1}")
     with working(space, "train", f"member-{member}"):
         check_inputs(space, "truth")
         start = starts(space)  # once: the files may change while the training runs
@@ -166,6 +172,7 @@ def train_member(space: Workspace, member: int, gpus: int = 1) -> None:
                 journal.append(Entry(key, stored, None, {"steps": space.config.training.steps}))
         else:
             _log.info("train: %s is done", key)
+            count(space.config.training.steps, 0, 1)
         write_text(ledger.folder / f"{key}.json", json.dumps({"fingerprint": ledger.fingerprint}))
 
 
@@ -212,12 +219,12 @@ def weights(space: Workspace) -> None:
         entries: list[Entry] = []
         if ledger:
             found = ledger.entries()
-            count = space.config.training.members
-            absent = [m for m in range(count) if f"member-{m}" not in found]
+            every = range(space.config.training.members)
+            absent = [m for m in every if f"member-{m}" not in found]
             if absent:
                 raise DcanError(f"member {absent[0]} is not trained: run snakemake train")
-            entries = [found[f"member-{m}"] for m in range(count)]
-            files = [space.root / "models" / f"member-{m}.safetensors" for m in range(count)]
+            entries = [found[f"member-{m}"] for m in every]
+            files = [space.root / "models" / f"member-{m}.safetensors" for m in every]
         else:
             _log.info("train: weights are ready (%s): there is nothing to train", files[0])
         members = [load_weights(path, layout) for path in files]

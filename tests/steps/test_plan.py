@@ -367,13 +367,20 @@ def test_a_profile_gives_threads_resources_and_gpus(tmp_path: Path) -> None:
 
 def test_the_shipped_slurm_profile_is_worked_out(tmp_path: Path) -> None:
     shipped = Profile.read(ROOT / "profiles" / "slurm")
-    assert (shipped.threads_of("flood"), shipped.threads_of("predict")) == (4, None)
+    assert (shipped.threads_of("flood"), shipped.threads_of("predict")) == (4, 4)
+    on_gpu, on_cpu = (
+        Setting(config(), TERA, 1, shipped, resolved_on_gpu=found) for found in (True, False)
+    )
+    assert of(on_gpu, "predict").threads == of(on_cpu, "predict").threads == 4
+    network = of(on_cpu, "predict")
+    assert network.seconds == pytest.approx(START + network.total * 393 / 15700 / 2), "its threads"
     text = (ROOT / "profiles" / "slurm" / "config.yaml").read_text("utf-8")
     (tmp_path / "config.yaml").write_text(
         text.replace("cpus: 4 ", "cpus: 9 ").replace("gpus: 1", "gpus: 0")
     )
     site = Profile.read(tmp_path)
     assert (site.threads_of("flood"), site.given("predict", "gpu")) == (9, 0)
+    assert site.threads_of("predict") is None
 
 
 def test_a_profile_may_be_a_template(tmp_path: Path) -> None:
@@ -447,6 +454,16 @@ def test_remarks_name_what_could_be_better(tmp_path: Path) -> None:
         small = config(phantom={"shape": [16, 200, side]}, prediction={"tile": tile})
         remarks = " ".join(figures(Setting(small, (16, 200, side), 1))["remarks"])
         assert re.findall(r"with tile (\d+) the network sees fewer", remarks) == told
+    truth = {"source": "phantom", "kind": "neurites", "sections": "0:12"}
+    learning = config(model={}, truth=truth, training={"batch": 4})
+    for asked, used, told in ((3, 2, True), (8, 4, True), (2, 2, False)):
+        gpus = profile(tmp_path, **{"set-resources": {"train_member": {"gpu": asked}}})
+        setting = Setting(learning, TERA, 1, gpus)
+        assert of(setting, "train").gpus == used
+        assert any(f"to {used} of the {asked}" in r for r in figures(setting)["remarks"]) == told
+        alone = of(Setting(learning, TERA, 1), "train").memory
+        assert alone is not None
+        assert of(setting, "train").memory == pytest.approx(used * alone, abs=used)
     given = profile(tmp_path, **{"default-resources": {"runtime": 120}})
     late = figures(Setting(config(), TERA, 1, given))["remarks"]
     assert [r for r in late if "a job of drift" in r]

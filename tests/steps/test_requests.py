@@ -116,6 +116,14 @@ def test_a_given_map_is_counted_by_what_of_it_is_decoded_at_once(
     assert more[1] - more[0] == pytest.approx(5 * 8 * 20000**2 / 2**20, abs=2), "two of each worker"
 
 
+def test_a_training_on_several_gpus_is_given_the_memory_of_as_many_processes() -> None:
+    truth = {"source": "phantom", "kind": "neurites", "sections": "0:4", "validation": "3:4"}
+    requests = of(model={"width": 64}, truth=truth, training={"crop": 512, "batch": 4})
+    one, two, three = (requests.mib("train", 2, gpus) - AROUND for gpus in (1, 2, 3))
+    assert two == three == pytest.approx(2 * one, abs=1)
+    assert requests.mib("predict", 2, 4) == requests.mib("predict", 2)
+
+
 def test_a_job_is_given_its_predicted_time_several_times_over() -> None:
     requests, setting = of(), Setting(config(), TERA, 1)
     for job in jobs_of(setting):

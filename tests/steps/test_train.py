@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import time
@@ -27,6 +28,7 @@ from dcan.steps.train import train_member, weights
 from dcan.steps.truth import labelled as truth_sections
 from dcan.steps.watching import standings
 from dcan.steps.workspace import Workspace
+from dcan.storage.attempts import attempts
 from dcan.storage.checkpoints import LARGEST_HEADER, Meta, load_weights, save_weights
 from tests.steps.conftest import Make, noise
 from tests.steps.test_truth import prepared
@@ -107,6 +109,8 @@ def test_killed_at_any_step_and_begun_again_the_weights_are_the_same(
     # done is done: nothing is trained a second time
     kill(monkeypatch, 1)
     assert trained(space) == (whole, curve)
+    tried = attempts(space.root / "receipts" / "train" / "member-0.attempts")
+    assert [each.share for each in tried] == [None, None, None, 0.25, 0.0], "of four steps"
 
 
 def test_a_long_curve_is_gone_on_from_and_complete(
@@ -160,6 +164,9 @@ def test_on_another_device_it_does_not_go_on(
     monkeypatch.setattr(Machine, "found", classmethod(lambda *_: other))
     with pytest.raises(DcanError, match=r"began on cpu, this machine has cuda: .*remove models"):
         train_member(space, 0)
+    began = Machine("cuda", "bfloat16", "H100")
+    with pytest.raises(DcanError, match=r"began on H100, this machine has V100: "):
+        Machine("cuda", "bfloat16", "V100").going_on(dataclasses.asdict(began))
 
 
 def test_the_configuration_decides_the_network_and_the_rule(make: Make) -> None:

@@ -96,18 +96,22 @@ def test_paths_that_a_shell_would_expand_are_refused_on_a_cluster(
 def test_the_site_section_reaches_every_job() -> None:
     shipped = evaluated()
     assert "slurm_account" not in shipped["default-resources"]
-    assert shipped["set-threads"] == dict.fromkeys(rules("    threads: 2"), 4)
+    of_gpus = {"train_member", "predict"}
+    assert shipped["set-threads"] == dict.fromkeys(rules("    threads: 2") | of_gpus, 4)
+    assert not of_gpus & evaluated(gpus="0")["set-threads"].keys()
     assert shipped["set-resources"].keys() == rules("        gpu=GPUS,")
     assert all(of.keys() == {"slurm_partition"} for of in shipped["set-resources"].values())
     assert "mem_mb" not in shipped["default-resources"]
     other = evaluated(
-        partition="long", gpu_partition="fast", account="em", cpus="9", longest="5",
+        partition="long", gpu_partition="fast", account="em", cpus="9", gpu_cpus="7", longest="5",
         largest="7000", attempts="6",
     )  # fmt: skip
     assert other["default-resources"]["slurm_partition"] == "long"
     assert other["default-resources"]["slurm_account"] == "em"
     assert other["default-resources"]["runtime"] == 5
     assert other["default-resources"]["mem_mb"] == 7000
+    assert other["set-threads"]["flood"] == 9
+    assert {other["set-threads"].pop(rule) for rule in of_gpus} == {7}
     assert set(other["set-threads"].values()) == {9}
     assert other["retries"] == 5
     network = other["set-resources"]

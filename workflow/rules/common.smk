@@ -73,7 +73,7 @@ check_paths()
 RESOLVED = str(ROOT / "config.yaml")
 BATCHES = CONFIG.batches()
 # asked for by jobs that use the network; set-resources of a profile changes it
-GPUS = 0 if CONFIG.membrane else 1
+GPUS = 0 if CONFIG.membrane or CONFIG.prediction.device == "cpu" else 1
 STAGES_RUN = planned(CONFIG)
 
 
@@ -236,11 +236,18 @@ def tell_short(stage, wanted, given):
     )
 
 
+def gpus_of(rule):
+    """The GPUs of a rule's jobs, by set-resources of the profile or the rule itself."""
+    given = workflow.resource_settings.overwrite_resources.get(rule, {}).get("gpu")
+    return given.raw if given is not None and isinstance(given.raw, int) else GPUS
+
+
 def mem_mb(stage):
     """MiB of a job of a stage, doubled with each attempt."""
+    gpus = gpus_of("train_member") if stage == "train" else GPUS
 
     def asked(wildcards, threads, attempt):
-        wanted = requests().mib(stage, threads)
+        wanted = requests().mib(stage, threads, gpus)
         if wanted > most("mem_mb"):
             tell_short(stage, wanted, most("mem_mb"))
         return min(most("mem_mb"), wanted * 2 ** (attempt - 1))
