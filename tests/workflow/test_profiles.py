@@ -15,6 +15,8 @@ import yte
 
 from dcan.config import load
 from dcan.steps.jobs import all_jobs
+from dcan.steps.requests import Requests
+from dcan.steps.workspace import Workspace
 from tests.workflow.conftest import ROOT, Project, slurm_profile
 from tests.workflow.test_refusals import refusal
 
@@ -182,6 +184,16 @@ def test_requests_follow_the_prediction_and_the_attempt_up_to_what_the_site_has(
         (stage.removesuffix("_member"), wanted) for stage, wanted in short
     }
     assert len(told) == len(short) > 3, "each once"
+
+
+def test_a_training_on_several_gpus_asks_for_the_memory_of_all_its_processes(
+    tmp_path: Path,
+) -> None:
+    truth = {"source": "phantom", "kind": "neurites", "sections": "0:12"}
+    project = Project(tmp_path, base=TERA | {"model": {}, "truth": truth})
+    found = asked(saying(project, {"gpus": "4", "largest": "0"}))["train_member"][3]
+    requests = Requests(Workspace.of(load(project.config)))
+    assert found == requests.mib("train", 4, 4) > requests.mib("train", 4) + 3000
 
 
 def test_a_site_without_bounds_sets_none() -> None:
