@@ -22,7 +22,7 @@ def test_a_short_training_segments_real_sections(tmp_path: Path) -> None:
         {
             "training": {"steps": 150, "crop": 160, "batch": 2, "validate_every": 75},
             "model": {"width": 8},
-            "prediction": {"tile": 512, "halo": 64},
+            "prediction": {"views": 1},
         },
         shipped,
     )
@@ -31,6 +31,7 @@ def test_a_short_training_segments_real_sections(tmp_path: Path) -> None:
     metrics = project.json("metrics.json")
     assert metrics["sections"] == [18, 19, 20, 21, 22, 23]
     assert metrics["seen_in_training"] == []
-    assert metrics["fused"]["rand_error"] < 0.35
-    assert metrics["fused"]["rand_error"] < metrics["p"]["rand_error"]
+    assert metrics["fused"]["rand_error"] < 0.7
+    calibration = project.json("calibration.json")
+    assert calibration["rand_error"] < 0.7 * min(error for _, error in calibration["p"])
     assert metrics["segments"]["pixel_error"] < 0.25
