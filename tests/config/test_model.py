@@ -196,6 +196,12 @@ def test_what_is_left_to_calibrate_needs_sections(left: str) -> None:
     refused(training={"volumes": volumes[:1]})
 
 
+def test_losses_of_heads_fall_from_no_lower_than_their_floor() -> None:
+    line = refused(training={"discount_start": 0.001})
+    assert "training.discount_start is 0.001, below discount_floor, 0.01" in line
+    config(training={"discount_start": 0, "discount_floor": 0})
+
+
 def test_folds_keep_every_section_back_once() -> None:
     line = refused(
         truth=truth(validation="none"), training={"folds": 2, "members": 2}, segmentation=FUSION

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -117,6 +119,20 @@ def test_a_folder_that_is_not_this_users_to_use_is_refused(
     monkeypatch.setattr(leases, "folder", lambda: tmp_path)
     with pytest.raises(DcanError, match="it belongs to another user"), lease("a", 1):
         pass
+
+
+def test_a_file_system_without_locks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    before = len(os.listdir("/proc/self/fd"))
+    with (
+        pytest.raises(DcanError, match=r"cannot be leased in .*not implemented: set TMPDIR"),
+        lease(["a", "b"], 1),
+    ):
+        pass
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_names_are_not_paths(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from dcan.steps.precision import precision_error
 from dcan.steps.resolve import predictor
 from dcan.steps.validation import Validation
 from dcan.steps.workspace import Workspace
-from tests.steps.conftest import Make
-from tests.steps.test_validation import made, trained
+from tests.steps.conftest import Make, noise
+from tests.steps.test_truth import saved
+from tests.steps.test_validation import TRAINING, made, trained
 
 FUSION = Fusion(1.0, 8.0, 500, 500, 1)
 
@@ -55,6 +56,38 @@ def test_the_error_is_that_against_float32_by_torch(
     assert kept["precision"] == "bfloat16"
     assert kept["backend"] == prediction["backend"]
     assert kept["largest"] == found["largest"]
+
+
+def test_sections_of_several_sizes_are_measured(make: Make, tmp_path: Path) -> None:
+    volumes = []
+    for number, size in enumerate([(32, 40), (48, 24)]):
+        ids = noise(4, *size, seed=1) % 5 // 4 * 255
+        volumes.append(
+            {
+                "source": saved(tmp_path / f"em-{number}.npy", noise(4, *size, seed=number)),
+                "truth": {
+                    **{"source": saved(tmp_path / f"ids-{number}.npy", 255 - ids)},
+                    **{"kind": "membranes", "sections": "0:4", "validation": "3:4"},
+                },
+            }
+        )
+    run = trained(
+        make(
+            noise(4, 40, 40),
+            training=TRAINING | {"volumes": volumes},
+            model={"width": 2},
+            prediction={"tile": 32, "halo": 64, "threads": 1, "precision": "bfloat16"},
+        )
+    )
+    validation = Validation(run)
+    found = precision_error(run, validation, FUSION)
+    assert found is not None
+    exact = validation.predicted(2, exact=True)
+    apart = [np.abs(u.astype(int) - v) for u, v in zip(validation.maps, exact, strict=True)]
+    assert [each.shape for each in apart] == [(32, 40), (48, 24)]
+    pixels = np.concatenate([each.ravel() for each in apart])
+    assert 0 < found["largest"] == pixels.max() / 255
+    assert found["mean"] == pytest.approx(pixels.mean() / 255)
 
 
 def test_float32_by_torch_is_what_others_are_measured_by(make: Make, tmp_path: Path) -> None:
