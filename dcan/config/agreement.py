@@ -62,7 +62,7 @@ def agree(config: Config) -> None:
 def _agree_on_losses(training: Training) -> None:
     """The weight of the heads' own losses falls to its floor, and from no lower."""
     start, floor = training.discount_start, training.discount_floor
-    if start < floor:
+    if training.auxiliary and start < floor:
         raise ValueError(
             f"training.discount_start is {start}, below discount_floor, {floor}: give a floor that "
             "is no higher"

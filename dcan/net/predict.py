@@ -15,7 +15,7 @@ from dcan.geometry import Grid, Triple
 from dcan.net.device import be_deterministic
 from dcan.net.members import Member
 from dcan.net.model import STRIDE
-from dcan.net.shortage import memory_for
+from dcan.net.shortage import asked_in_vain, memory_for
 from dcan.net.windows import check_grid, window
 
 __all__ = ["Predictor", "levels", "predict_section", "window"]
@@ -48,6 +48,7 @@ class Predictor:
             raise DcanError("model.weights name no member: give at least one checkpoint")
         self.reach, self.threads = reach, threads
         self._members, self._device = tuple(members), torch.device(device)
+        self._gpu = self._device if self._device.type == "cuda" else None
         self._turns = [(turn, flip) for turn in range(4) for flip in (False, True)][:views]
         be_deterministic(self._device)
 
@@ -68,18 +69,12 @@ class Predictor:
             memory_for("its window", f"prediction.tile is {tile}", str(smaller)),
             torch.inference_mode(),
         ):
-            before = self._shortages()
+            before = asked_in_vain(self._gpu)
             found = np.stack([self._levels(each, halo) for each in windows])
-            if self._shortages() != before:
+            if asked_in_vain(self._gpu) != before:
                 # cuDNN takes another engine where a workspace does not fit, whose bits differ.
                 raise MemoryError("another kernel would be taken")
             return found
-
-    def _shortages(self) -> int:
-        """How often this process has asked the device for memory in vain."""
-        if self._device.type != "cuda":
-            return 0
-        return int(torch.cuda.memory_stats(self._device)["num_ooms"])
 
     def _levels(self, window: NDArray[np.float32], halo: int) -> NDArray[np.uint8]:
         em = torch.from_numpy(window)[None, None].to(self._device)  # (1, 1, h, w)

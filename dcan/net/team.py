@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, nn
@@ -107,19 +108,42 @@ def _abandon() -> None:
         distributed.destroy_process_group()
 
 
-def _alone(target: Callable[..., None], *arguments: object) -> None:
-    """Run `target` in a process of its own, which ends at once where that fails.
+def _alone(target: Callable[..., None], told: Path, *arguments: object) -> None:
+    """Run `target` in a process of its own, which ends at once where that fails, and says why.
 
     The end of an interpreter would wait for the group.
     """
     try:
         target(*arguments)
     except DcanError as error:
-        _log.error("dcan: error: %s", error)
+        told.write_text(str(error), encoding="utf-8")
         os._exit(1)
     except BaseException:
-        traceback.print_exc()
+        told.write_text(traceback.format_exc(), encoding="utf-8")
         os._exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Other:
+    """A process of the team that is not the first."""
+
+    process: BaseProcess
+    device: str
+    told: Path
+    """What it says where it fails; the log is the first one's."""
+
+    def ended(self) -> str | None:
+        """What there is to say where it ended as it should not; None: it did not."""
+        if not self.process.exitcode:
+            return None
+        why = self.told.read_text("utf-8").strip() if self.told.exists() else ""
+        if "\n" in why:  # a defect
+            _log.error("%s", why)
+        last = why.splitlines()[-1] if why else f"status {self.process.exitcode}"
+        return (
+            f"the process that trained on {self.device} ended ({last}): give the same command "
+            "again to go on from the last state"
+        )
 
 
 def end_with(parent: int) -> None:
@@ -146,55 +170,48 @@ def followed(
     """
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="dcan-team-") as folder:
-        meeting = f"{folder}/meeting"
-        others: list[BaseProcess] = [
-            context.Process(
-                target=_alone,
-                args=(target, rank, meeting, device, os.getpid(), *arguments),
-                daemon=True,
-            )
-            for rank, device in enumerate(devices[1:], 1)
-        ]
-        for process in others:
+        meeting, others = f"{folder}/meeting", []
+        for rank, device in enumerate(devices[1:], 1):
+            told = Path(folder) / str(rank)
+            given = (target, told, rank, meeting, device, os.getpid(), *arguments)
+            process = context.Process(target=_alone, args=given, daemon=True)
+            others.append(_Other(process, device, told))
             process.start()
         over = threading.Event()
-        threading.Thread(target=_watch, args=(others, devices, over), daemon=True).start()
+        threading.Thread(target=_watch, args=(others, over), daemon=True).start()
         try:
             yield meeting
             over.set()
-            for process in others:
-                process.join(END)
+            for other in others:
+                other.process.join(END)
         except RuntimeError:
             over.set()
             time.sleep(1)  # who was killed may be seen a moment later
-            if ended := _ended(others, devices):
+            if ended := _ended(others):
                 raise DcanError(ended) from None
             raise
         finally:
             over.set()
-            for process in others:
-                process.kill()
-                process.join()
+            _kill(others)
             if distributed.is_initialized():
                 _abandon()
 
 
-def _ended(others: Sequence[BaseProcess], devices: Sequence[str]) -> str | None:
-    """What there is to say where one of the others ended as it should not; None: none did."""
-    for process, device in zip(others, devices[1:], strict=True):
-        if process.exitcode:
-            return (
-                f"the process that trained on {device} ended (status {process.exitcode}): its log "
-                "is above; give the same command again to go on from the last state"
-            )
-    return None
+def _kill(others: Sequence[_Other]) -> None:
+    for other in others:
+        other.process.kill()
+        other.process.join()
 
 
-def _watch(others: Sequence[BaseProcess], devices: Sequence[str], over: threading.Event) -> None:
+def _ended(others: Sequence[_Other]) -> str | None:
+    """What there is to say of the first that ended as it should not; None: none did."""
+    return next((line for other in others if (line := other.ended())), None)
+
+
+def _watch(others: Sequence[_Other], over: threading.Event) -> None:
     """End this process when another has ended and it does not notice by itself."""
     while not over.wait(0.5):
-        if (ended := _ended(others, devices)) and not over.wait(GRACE):
+        if (ended := _ended(others)) and not over.wait(GRACE):
             _log.error("dcan: error: %s", ended)
-            for process in others:
-                process.kill()
+            _kill(others)
             os._exit(1)

@@ -104,13 +104,15 @@ def jobs_of(setting: Setting) -> list[Jobs]:
     return [job_of(setting, stage) for stage in stages(setting.config)]
 
 
-def job_of(setting: Setting, stage: str, threads: int | None = None) -> Jobs:
-    """The jobs of one stage, with the threads of profile or rule where none are given."""
+def job_of(
+    setting: Setting, stage: str, threads: int | None = None, gpus: int | None = None
+) -> Jobs:
+    """The jobs of one stage, with the threads and GPUs of profile or rule where none are given."""
     config = setting.config
     spec = planned(config).get(stage)
     batched = spec is not None and spec.batched
     count = job_count(stage, config)
-    threads, gpus = threads or _threads(setting, stage), _gpus(setting, stage)
+    threads, gpus = threads or _threads(setting, stage), _gpus(setting, stage, gpus)
     found = rate(stage, config, gpu=gpus > 0, record=setting.record)
     work = amount(stage, config, setting.shape)
     total = work * found.seconds if found else 0.0
@@ -155,11 +157,12 @@ def _own_threads(config: Config, stage: str) -> int:
     return own.get(stage, 1 if stage in ALONE else THREADS)
 
 
-def _gpus(setting: Setting, stage: str) -> int:
+def _gpus(setting: Setting, stage: str, given: int | None) -> int:
     """The GPUs of a stage's jobs, of which training and prediction alone use more than one."""
     if not _on_gpu(setting, stage):
         return 0
-    given = setting.profile.given(stage, "gpu") if setting.profile else None
+    if given is None and setting.profile:
+        given = setting.profile.given(stage, "gpu")
     if stage == "train":
         return evenly(setting.config.training.batch, given or 1)
     return given if given and stage == "predict" else 1

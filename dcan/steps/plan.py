@@ -146,7 +146,7 @@ def _lines(space: Workspace, found: dict[str, Any]) -> Iterator[str]:
 
 
 def _stage_lines(stages: list[dict[str, Any]]) -> Iterator[str]:
-    yield f"{'stage':18}{'jobs':>5}{'blocks':>9}{'threads':>9}{'memory':>12}  a job takes"
+    yield f"{'stage':18}{'jobs':>5}{'blocks':>9}{'threads':>11}{'memory':>12}  a job takes"
     sources = list(dict.fromkeys(s["source"] for s in stages if s["source"]))
     for stage in stages:
         memory = "" if stage["memory"] is None else size(stage["memory"] * 2**20)
@@ -155,7 +155,7 @@ def _stage_lines(stages: list[dict[str, Any]]) -> Iterator[str]:
         if stage["source"]:
             takes = f"{duration(stage['seconds'])} [{sources.index(stage['source']) + 1}]"
         yield (
-            f"{stage['stage']:18}{stage['jobs']:5}{stage['blocks'] or '':>9}{threads:>9}"
+            f"{stage['stage']:18}{stage['jobs']:5}{stage['blocks'] or '':>9}{threads:>11}"
             f"{memory:>12}  {takes}"
         )
     yield "not counted: seconds, or as many minutes as there are labelled sections"

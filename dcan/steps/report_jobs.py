@@ -30,7 +30,7 @@ def _jobs(space: Workspace, setting: Setting, stage: str) -> StageJobs | None:
     rows = [
         row
         for name, row in benchmarks(space.root, stage)
-        if "s" in row and int(part_of(stage, name) or 0) < count
+        if "s" in row and _now(part_of(stage, name), count)
     ]
     if not rows:
         return None
@@ -41,7 +41,8 @@ def _jobs(space: Workspace, setting: Setting, stage: str) -> StageJobs | None:
     workers = [part[-1].workers for part in tried if part and part[-1].workers is not None]
     # The network's threads are those of the configuration, whatever has its windows in hand.
     threads = max(workers) if workers and stage not in OF_THE_NETWORK else None
-    planned = job_of(setting, stage, threads)
+    held = [part[-1].gpus for part in tried if part and part[-1].gpus is not None]
+    planned = job_of(setting, stage, threads, max(held, default=None))
     return StageJobs(
         stage,
         len(rows),
@@ -56,6 +57,11 @@ def _jobs(space: Workspace, setting: Setting, stage: str) -> StageJobs | None:
         sum(not each.ended for part in tried for each in part),
         _busy(space, stage),
     )
+
+
+def _now(part: str, count: int) -> bool:
+    """Whether a benchmark is of one of `count` parts, or of a stage that has none."""
+    return not part or (part.isdecimal() and int(part) < count)
 
 
 def _blocks(space: Workspace, stage: str) -> tuple[tuple[tuple[str, float], ...], float | None]:

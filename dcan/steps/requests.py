@@ -82,12 +82,12 @@ class Requests:
             predicted = max(LABELLED, predicted + SECTIONS * processes)
         return AROUND + predicted
 
-    def minutes(self, stage: str, workers: int) -> int:
+    def minutes(self, stage: str, workers: int, gpus: int = 1) -> int:
         """Minutes of a job: `SLOWER` times what `dcan plan` predicts, and `LEAST`.
 
         A network whose device is not known yet is taken to run on CPUs.
         """
-        job = job_of(self._setting, stage, workers)
+        job = job_of(self._setting, stage, workers, gpus)
         if not job.source:
             return UNPREDICTED
         return LEAST + ceil(SLOWER * job.seconds / 60)

@@ -42,6 +42,8 @@ class Attempt:
     """Blocks or sections that it had in hand at once; None: not known."""
     gpu: float | None = None
     """Seconds of the GPUs that it held, added, where it came to its end; None: it held none."""
+    gpus: int | None = None
+    """The most that it held at once; None, likewise."""
 
     @property
     def done(self) -> float | None:
@@ -130,6 +132,7 @@ def attempt(path: Path, work: float | None = None) -> Iterator[None]:
         ended |= {"share": _tally.todo / _tally.units, "workers": _tally.workers}
     if _holds:
         ended["gpu"] = round(sum(each.after(begun) for each in _holds), 3)
+        ended["gpus"] = max(each.gpus for each in _holds)
     _append(path, ended)
 
 
@@ -149,19 +152,24 @@ def attempts(path: Path) -> list[Attempt]:
             continue
         began, asked = read.get("began"), read.get("asked")
         if isinstance(began, float):
-            asked = asked if isinstance(asked, int) else None
-            found.append(Attempt(began, asked, ended=False, work=_number(read.get("work"))))
+            work = _number(read.get("work"))
+            found.append(Attempt(began, _whole(asked), ended=False, work=work))
         elif "ended" in read and found:
-            workers = read.get("workers")
+            workers, gpus = (_whole(read.get(key)) for key in ("workers", "gpus"))
             found[-1] = replace(
                 found[-1],
                 ended=True,
                 cpu=_number(read.get("cpu")),
                 share=_number(read.get("share")),
-                workers=workers if isinstance(workers, int) else None,
+                workers=workers,
                 gpu=_number(read.get("gpu")),
+                gpus=gpus,
             )
     return found
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _number(value: object) -> float | None:

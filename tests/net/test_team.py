@@ -159,7 +159,6 @@ def test_nobody_outlives_the_first() -> None:
 
 
 EARLY = """
-import sys
 from dcan.errors import DcanError
 from dcan.net import team
 team.GRACE = 0.5
@@ -181,9 +180,9 @@ def test_one_that_never_comes_is_not_waited_for(tmp_path: Path, error: str, trac
     )
     assert done.returncode == 1
     assert "together" not in done.stdout
-    assert "the process that trained on cpu ended (status 1)" in done.stderr
-    assert done.stderr.count("Traceback") == traced
-    assert ("no room" if traced == 0 else "odd") in done.stderr
+    said = "no room" if traced == 0 else "OSError: odd"
+    assert f"the process that trained on cpu ended ({said})" in done.stderr
+    assert (done.stderr.count("Traceback") > 0) == (traced > 0)
 
 
 def test_more_devices_than_samples_are_not_used() -> None:

@@ -21,7 +21,7 @@ from dcan.errors import DcanError
 from dcan.geometry import Grid
 from dcan.steps.costs import ON_GPU, SHIPPED, START, amount, pixels_read
 from dcan.steps.cuts import alternatives, check_memory, cut_of, decodings, hours
-from dcan.steps.jobs import AROUND, Jobs, Setting, all_jobs, jobs_of
+from dcan.steps.jobs import AROUND, Jobs, Setting, all_jobs, job_of, jobs_of
 from dcan.steps.plan import _stage_lines, figures
 from dcan.steps.probe import check_cut, probe
 from dcan.steps.profile import Profile
@@ -358,7 +358,10 @@ def test_a_profile_gives_threads_resources_and_gpus(tmp_path: Path) -> None:
     sharing = of(several, "predict")
     assert (predict.gpus, sharing.gpus, of(several, "calibrate").gpus) == (1, 4, 1)
     assert sharing.seconds == pytest.approx(START + (predict.seconds - START) / 4)
-    assert "2+4 GPUs" in "".join(_stage_lines([asdict(sharing)]))
+    assert " 2+4 GPUs " in "".join(_stage_lines([asdict(sharing)]))
+    ran = job_of(replace(setting, profile=None, resolved_on_gpu=True), "predict", gpus=4)
+    assert (ran.gpus, ran.seconds) == (4, sharing.seconds), "as its attempts say"
+    assert job_of(Setting(config(), TERA, 1), "predict", gpus=4).gpus == 0, "on no GPU"
     beside = hours([predict])[0] - START * predict.jobs / 3600
     assert beside == pytest.approx(predict.threads * hours([predict])[1])
     beside = hours([sharing])[0] - START * predict.jobs / 3600

@@ -42,6 +42,7 @@ def test_jobs_are_summed_and_the_slowest_block_is_named(space: Workspace) -> Non
     bench(space.root, "ingest-0", 20, 300, 9)
     bench(space.root, "ingest-1", 30, 250, 9)
     bench(space.root, "ingest-2", 999, 999, 9)  # of a run in more batches
+    bench(space.root, "ingest-0 (copy)", 999, 999, 9)
     bench(space.root, "survey", 2, "NA", "NA")
     bench(space.root, "pyramid-em", 4, 100, 1)
     ledger = space.ledger("ingest")

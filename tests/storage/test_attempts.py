@@ -59,26 +59,25 @@ def test_an_attempt_keeps_what_was_still_to_be_done_and_how_many_did_it(tmp_path
     assert (two.share, two.workers) == (None, None), "it counted nothing"
 
 
-def test_an_attempt_keeps_the_seconds_of_its_gpus(tmp_path: Path) -> None:
+def test_an_attempt_keeps_the_seconds_of_its_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "all.attempts"
+    now = [0.0]
+    monkeypatch.setattr("dcan.storage.attempts.time.monotonic", lambda: now[0])
     with attempt(path):
         with holding(2):
-            time.sleep(0.1)
+            now[0] += 10
         with holding(1):
-            time.sleep(0.1)
-        time.sleep(0.2)
+            now[0] += 5
+        now[0] += 100
     with attempt(path):
         pass
     with holding(4):  # before it begins, as a network is loaded, and after its end
-        time.sleep(0.2)
+        now[0] += 100
         with attempt(path):
-            time.sleep(0.1)
-    within, none, around = (each.gpu for each in attempts(path))
-    assert none is None
-    assert within is not None
-    assert around is not None
-    assert 0.3 <= within < 0.5
-    assert 0.4 <= around < 0.8
+            now[0] += 3
+    assert [(each.gpu, each.gpus) for each in attempts(path)] == [(25, 2), (None, None), (12, 4)]
 
 
 def test_an_attempt_keeps_its_work_and_the_time_of_the_cores(tmp_path: Path) -> None:

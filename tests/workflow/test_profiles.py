@@ -241,6 +241,9 @@ def test_gpus_of_a_job_their_kind_and_the_quality_of_service_are_the_sites() -> 
     assert {rule: of.get("gpu") for rule, of in network.items()} == {
         "resolve": None, "train_member": 4, "calibrate": None, "predict": 4,
     }  # fmt: skip
+    assert {rule: of.get("nodes") for rule, of in network.items() if "gpu" in of} == {
+        "train_member": 1, "predict": 1,
+    }  # fmt: skip
     assert {of["gpu_model"] for of in network.values()} == {"a100"}
     assert all(
         "gpu_model" not in of for of in evaluated(gpus="0", gpu_model="a")["set-resources"].values()

@@ -231,20 +231,21 @@ def tell_short(stage, wanted, given):
     """Say once that a job may need more memory than it can be given."""
     print(
         f"dcan: a job of {stage} may take {wanted} MiB, and the profile lets it ask for {given}: "
-        "`dcan plan --profile` says what fits",
+        "raise that, or give smaller blocks or fewer labelled sections",
         file=sys.stderr,
     )
 
 
-def gpus_of(rule):
-    """The GPUs of a rule's jobs, by set-resources of the profile or the rule itself."""
-    given = workflow.resource_settings.overwrite_resources.get(rule, {}).get("gpu")
+def gpus_of(stage):
+    """The GPUs of a stage's jobs, by set-resources of the profile or the rule itself."""
+    named = "train_member" if stage == "train" else stage
+    given = workflow.resource_settings.overwrite_resources.get(named, {}).get("gpu")
     return given.raw if given is not None and isinstance(given.raw, int) else GPUS
 
 
 def mem_mb(stage):
     """MiB of a job of a stage, doubled with each attempt."""
-    gpus = gpus_of("train_member") if stage == "train" else GPUS
+    gpus = gpus_of(stage)
 
     def asked(wildcards, threads, attempt):
         wanted = requests().mib(stage, threads, gpus)
@@ -257,9 +258,10 @@ def mem_mb(stage):
 
 def minutes(stage):
     """Minutes of a job of a stage: more than is predicted, and as many more with each attempt."""
+    gpus = gpus_of(stage)
 
     def asked(wildcards, threads, attempt):
         named = f"{stage}_{wildcards.store}" if stage == "pyramid" else stage
-        return min(most("runtime"), requests().minutes(named, threads) * attempt)
+        return min(most("runtime"), requests().minutes(named, threads, gpus) * attempt)
 
     return asked
