@@ -362,6 +362,7 @@ def test_a_profile_gives_threads_resources_and_gpus(tmp_path: Path) -> None:
     ran = job_of(replace(setting, profile=None, resolved_on_gpu=True), "predict", gpus=4)
     assert (ran.gpus, ran.seconds) == (4, sharing.seconds), "as its attempts say"
     assert job_of(Setting(config(), TERA, 1), "predict", gpus=4).gpus == 0, "on no GPU"
+    assert job_of(several, "predict", gpus=2).gpus == 2, "before the profile's"
     beside = hours([predict])[0] - START * predict.jobs / 3600
     assert beside == pytest.approx(predict.threads * hours([predict])[1])
     beside = hours([sharing])[0] - START * predict.jobs / 3600
