@@ -7,6 +7,7 @@
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/requests.smk"
 include: "workflow/rules/ingest.smk"
 include: "workflow/rules/learn.smk"
 include: "workflow/rules/segment.smk"

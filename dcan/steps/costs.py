@@ -12,7 +12,7 @@ START = 2.0
 """Seconds of a core before a job works: Python, libraries, compiled kernels."""
 FULL_WIDTH = 64
 STAGES_LOG = "docs/log.md: what the stages cost"
-BESIDE_BLOCKS = f"{STAGES_LOG}, less what was read around blocks"
+BLOCKS_LOG = f"{STAGES_LOG}, less what was read around blocks"
 NETWORK_LOG = "docs/log.md: what the network costs"
 NOT_MEASURED = "568 kFLOP a pixel at 27 TFLOP/s, 40 % of an H100's peak in float32: not measured"
 
@@ -37,8 +37,8 @@ SHIPPED: dict[str, tuple[float, str]] = {
             "pyramid_neurites": 0.013,
         }.items()
     },
-    "flood": (0.029, BESIDE_BLOCKS),
-    "fuse": (0.029, BESIDE_BLOCKS),
+    "flood": (0.029, BLOCKS_LOG),
+    "fuse": (0.029, BLOCKS_LOG),
     "survey": (0.009, "docs/log.md, 2026-11-29: of a volume with a mask"),
     "probe": (0.003, "docs/log.md, 2026-11-28: a run of 17 Gvoxel"),
     "ingest_phantom": (0.22, "docs/log.md, 2026-11-29: computed as it is read"),

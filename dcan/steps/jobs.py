@@ -66,7 +66,9 @@ class Setting:
     @classmethod
     def found(cls, space: Workspace, record: Record | None, on_gpu: bool | None) -> Setting:
         """A volume as its probe has found it. Raises DcanError where there is no receipt of it."""
-        of_map = ["membrane"] if space.config.membrane else []
+        map_piece = 1
+        if space.config.membrane:
+            map_piece = space.itemsize_of("membrane") * prod(space.piece_of("membrane"))
         return cls(
             space.config,
             space.shape,
@@ -74,7 +76,7 @@ class Setting:
             record=record,
             resolved_on_gpu=on_gpu,
             piece=space.piece_of("volume"),
-            map_piece=prod(space.itemsize_of(role) * prod(space.piece_of(role)) for role in of_map),
+            map_piece=map_piece,
         )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from dcan.errors import DcanError
@@ -42,11 +43,13 @@ def seconds_left(space: Workspace, found: list[Standing]) -> float | None:
         return 0.0
     at_work = sum(holder.claim.lives for stage in found for holder in stage.holders)
     try:
-        setting = Setting.found(space, measured(space.root), resolved_on_gpu(space.root))
+        setting = Setting.found(space, None, None)
     except DcanError:
         return None
     if not at_work:
         return None
+    record, on_gpu = measured(space.root), resolved_on_gpu(space.root)
+    setting = replace(setting, record=record, resolved_on_gpu=on_gpu)
     planned = {jobs.stage: jobs for jobs in jobs_of(setting)}
     return sum(_left(stage, planned[stage.stage], at_work) for stage in found)
 

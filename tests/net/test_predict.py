@@ -5,11 +5,13 @@ from scipy import ndimage
 
 from dcan.errors import DcanError
 from dcan.geometry import Box, Grid
-from dcan.net.members import torch_members
+from dcan.net.members import TorchMember, torch_members
 from dcan.net.model import DCAN, Architecture
-from dcan.net.networks import initialise, reach
+from dcan.net.networks import build, initialise, reach
 from dcan.net.normalise import histogram, section_table
 from dcan.net.predict import Predictor, Views, predict_section, window
+from dcan.net.state import Run
+from tests.net.test_train import RECIPE
 
 ARCHITECTURE = Architecture(4)
 TILE, HALO = 32, 64
@@ -196,6 +198,23 @@ def test_where_memory_is_short_the_tile_to_try_is_named(error: Exception) -> Non
 
     with pytest.raises(DcanError, match=r"prediction.tile is 48: .*too little memory .*: give 24"):
         Predictor([large], 8).tile(np.zeros((1, 64, 64), np.float32), 8)
+
+
+def test_a_device_without_room_for_the_network_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    shape = Architecture(2)
+    weights = build(shape).state_dict()
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    for make in (
+        lambda: TorchMember(shape, weights),
+        lambda: Run(shape, RECIPE, None, torch.device("cpu")),
+    ):
+        with pytest.raises(DcanError, match=r"model.width is 2: .*memory for the network"):
+            make()
 
 
 @pytest.mark.parametrize("error", ["sizes do not match", "unable to find an engine"])

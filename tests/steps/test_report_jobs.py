@@ -17,7 +17,8 @@ from dcan.steps.report_jobs import jobs_done
 from dcan.steps.sealing import seal
 from dcan.steps.vouching import working
 from dcan.steps.workspace import Part, Workspace
-from dcan.storage.receipts import Entry
+from dcan.storage.attempts import holding
+from dcan.storage.receipts import Entry, Receipt
 from tests.steps.conftest import Make, noise
 
 
@@ -70,6 +71,18 @@ def test_jobs_are_summed_and_the_slowest_block_is_named(space: Workspace) -> Non
     assert replace(found["pyramid_em"], planned=None, memory=None, memory_planned=None) == replace(
         bare, stage="pyramid_em", seconds=4, longest=4
     )
+
+
+def test_jobs_on_several_gpus_are_planned_on_as_many(space: Workspace) -> None:
+    folder = space.root / "receipts"
+    Receipt("resolve", "f", "f", (), {"device": "cuda"}).write(folder / "resolve.json")
+    bench(space.root, "predict-0", 20, 300, 9)
+    with working(space, "predict", "batch-0-of-2"), holding(4):
+        pass
+    found = {jobs.stage: jobs for jobs in jobs_done(space)}["predict"]
+    setting = Setting.found(space, None, on_gpu=True)
+    one, four = (job_of(setting, "predict", gpus=gpus).seconds for gpus in (1, 4))
+    assert found.planned == four < one
 
 
 def test_blocks_of_other_values_are_not_counted(space: Workspace) -> None:

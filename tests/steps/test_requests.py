@@ -24,6 +24,7 @@ from dcan.steps.requests import (
     Requests,
 )
 from dcan.steps.workspace import Workspace
+from dcan.storage.receipts import Receipt
 from tests.steps.conftest import Make, noise
 from tests.steps.test_plan import HEADER, TERA, config
 
@@ -122,6 +123,17 @@ def test_a_training_on_several_gpus_is_given_the_memory_of_as_many_processes() -
     one, two, three = (requests.mib("train", 2, gpus) - AROUND for gpus in (1, 2, 3))
     assert two == three == pytest.approx(2 * one, abs=1)
     assert requests.mib("predict", 2, 4) == requests.mib("predict", 2)
+
+
+def test_a_job_on_several_gpus_is_given_less_time(tmp_path: Path) -> None:
+    made = config(output=str(tmp_path))
+    space = Workspace.of(made)
+    assert Requests(space).minutes("predict", 2, 4) == Requests(space).minutes("predict", 2)
+    (space.root / "receipts").mkdir(parents=True)
+    Receipt("resolve", "f", "f", (), {"device": "cuda"}).write(space.root / "receipts/resolve.json")
+    one, four = (Requests(space).minutes("predict", 2, gpus) - LEAST for gpus in (1, 4))
+    assert four == pytest.approx(one / 4, abs=1)
+    assert one > 20
 
 
 def test_a_job_is_given_its_predicted_time_several_times_over() -> None:

@@ -50,6 +50,7 @@ for each in workflow.rules:
             for attempt in (1, 2, 3)
         ]
         print("asked", each.name, *found, file=sys.stderr)
+print("gpus", GPUS, file=sys.stderr)
 """
 """A workflow that says what its rules ask for: a dry run has no place for it."""
 
@@ -191,9 +192,16 @@ def test_a_training_on_several_gpus_asks_for_the_memory_of_all_its_processes(
 ) -> None:
     truth = {"source": "phantom", "kind": "neurites", "sections": "0:12"}
     project = Project(tmp_path, base=TERA | {"model": {}, "truth": truth})
-    found = asked(saying(project, {"gpus": "4", "largest": "0"}))["train_member"][3]
+    said = saying(project, {"gpus": "4", "largest": "0"})
+    assert "\ngpus 1\n" in said
+    found = asked(said)["train_member"][3]
     requests = Requests(Workspace.of(load(project.config)))
     assert found == requests.mib("train", 4, 4) > requests.mib("train", 4) + 3000
+
+
+def test_a_network_that_is_to_run_on_cpus_asks_for_no_gpu(tmp_path: Path) -> None:
+    project = Project(tmp_path, base=TERA | {"prediction": {"device": "cpu"}})
+    assert "\ngpus 0\n" in saying(project, None)
 
 
 def test_a_site_without_bounds_sets_none() -> None:
